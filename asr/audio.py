@@ -1,0 +1,763 @@
+"""Any recording - a file, bytes or an array - to float32 mono samples at 16 kHz.
+
+soundfile (libsndfile) decodes, soxr resamples, and ffmpeg, where it is installed, decodes what soundfile
+cannot (m4a, webm, wma, video).
+
+A recording comes out whole, or as an error. libsndfile alone does not see to that: without a word it reads a
+wav, aiff, au, sph or ogg file that was cut as far as it goes, leaves out damaged ogg pages, reads only the
+first of several ogg or mp3 files that were joined, and stops in the middle of a variable-rate mp3 that does
+not state its length. So before decoding:
+
+- wav, rf64, w64, aiff, caf, avi, au, sph: the bytes that the header announces must be there. A header that
+  leaves the length open, as programs write into pipes, is no fault: such a file is read to its end.
+- ogg (vorbis, opus): every page up to the one marked as the last must be there, in order, with the right
+  checksum.
+- mp3: the frames are counted, and must be as many as the file states. If it states none, the last must be
+  complete.
+- All: as many samples must come out as were announced. flac checks its frames while they are decoded.
+
+What nobody can notice: changed bytes within samples or mp3 frames, which have no checksum; a cut exactly
+between two frames of an mp3 that does not state its length; cuts of rare formats (voc, paf, htk, ...).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, Protocol
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import ArrayLike, NDArray
+
+from asr import Error
+
+SAMPLE_RATE = 16_000  # Hz, everywhere inside the project
+LOWEST_RATE = 1_000  # Hz: less holds no speech, and a few bytes at 1 Hz would fill the memory
+SLACK = 0.01  # s: how far a part may reach past the end, since manifests round their times
+
+# What a folder search takes as audio: what soundfile reads, then what takes ffmpeg.
+EXTENSIONS = frozenset(
+    {
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aiff",
+        ".aif",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".sph",
+        ".nist",
+    }
+    | {".caf", ".w64", ".rf64"}
+    | {
+        ".m4a",
+        ".aac",
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".3gp",
+        ".amr",
+        ".webm",
+        ".mka",
+        ".mkv",
+        ".wma",
+        ".avi",
+        ".spx",
+    }
+)
+
+# A path, the bytes of a file, or a binary file object, which is read from where it stands.
+Source = str | os.PathLike[str] | bytes | BinaryIO
+Samples = NDArray[np.float32]
+
+_BLOCK = (
+    1 << 16
+)  # samples of all channels decoded at a time: a long file never lies in memory at its own rate
+_PREROLL = 1  # s: how long before a part decoding starts
+_UNSTATED = 1 << 62  # numbers of frames and 64-bit sizes from here on mean "not known"
+_RESCUE = "copy or download it again, or keep what is left of it with `ffmpeg -i FILE rescued.wav`"
+
+
+class AudioError(Error):
+    """A recording that cannot be read: names it and says what was found, what was expected and what to do."""
+
+
+def load(source: Source, offset: float = 0.0, duration: float | None = None) -> Samples:
+    """Read a recording, or a part of it.
+
+    `n` samples at `rate` Hz become `n * 16000 / rate`, rounded to the nearest whole number (halves up).
+    Channels are averaged. A signal that exceeds 1, as float files and lossy codecs can, is scaled down as a
+    whole, not clipped.
+
+    Args:
+        offset: start of the part in seconds, at least 0.
+        duration: length of the part in seconds, above 0; None: up to the end. Formats that can seek decode
+            only this part. It may reach past the end by at most `SLACK` seconds, and then stops there.
+
+    Returns:
+        (samples,) float32, mono, 16 kHz, within [-1, 1]; at least one sample.
+
+    Raises:
+        AudioError: missing, a folder, empty, without samples, cut, damaged, not audio, NaN or infinite
+            samples, or a part outside of the recording.
+    """
+    with _naming(source), _opened(source) as reader:
+        start, stop = _part(offset, duration, reader)
+        return _assembled(_resampled(_mono_blocks(reader, start, stop), reader.rate))
+
+
+def duration(source: Source) -> float:
+    """Length of a recording in seconds, from its header where the format has one, else by decoding it.
+
+    Raises:
+        AudioError: as `load`, for all that shows without decoding.
+    """
+    with _naming(source), _opened(source) as reader:
+        frames = reader.frames
+        if frames is None:
+            frames = sum(len(block) for block in _mono_blocks(reader))
+        return _not_empty(frames) / reader.rate
+
+
+def from_array(samples: ArrayLike, sample_rate: int) -> Samples:
+    """Bring samples from elsewhere into the form that `load` gives, by the same rules.
+
+    Args:
+        samples: (samples,) or (samples, channels); floats with full scale 1, or 8, 16 or 32-bit integers with
+            the full scale of their type (unsigned 8-bit: silence at 128, as in wav files).
+        sample_rate: Hz.
+
+    Raises:
+        AudioError: another shape or type, no samples, NaN or infinite samples, or a rate below `LOWEST_RATE`.
+    """
+    waveform = _as_float(_as_columns(np.asarray(samples)))
+    mono = _mono(waveform, _possible_rate(sample_rate))
+    return _assembled(_resampled([mono], sample_rate))
+
+
+# Samples: checked, mono, 16 kHz
+
+
+def _as_columns(samples: NDArray) -> NDArray:
+    """(samples,) or (samples, channels) -> (samples, channels)."""
+    _not_empty(samples.size)
+    if samples.ndim > 2 or samples.ndim == 0 or (samples.ndim == 2 and samples.shape[1] > samples.shape[0]):
+        raise AudioError(
+            f"an array of shape {samples.shape}; expected (samples,) or (samples, channels): transpose it"
+        )
+    return samples.reshape(len(samples), -1)
+
+
+def _as_float(samples: NDArray) -> Samples:
+    """Samples of any supported type -> float32 with full scale 1."""
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / 128
+    if samples.dtype in (np.int8, np.int16, np.int32):
+        return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
+    if samples.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is an error later
+            return samples.astype(np.float32)
+    raise AudioError(
+        f"samples of type {samples.dtype}, whose full scale is unknown; expected floats within [-1, 1] or 8, "
+        "16 or 32-bit integers: convert them"
+    )
+
+
+def _mono(block: Samples, rate: float, position: int = 0) -> Samples:
+    """(samples, channels) -> (samples,), the mean of the channels; `position`: where the block starts."""
+    mono = block.mean(axis=1, dtype=np.float32)
+    finite = np.isfinite(mono)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise AudioError(
+            f"sample {position + first} (at {(position + first) / rate:.3f} s) is {mono[first]}; "
+            "expected finite samples: repair the recording or export it again"
+        )
+    return mono
+
+
+def _resampled(blocks: Iterable[Samples], rate: float) -> Iterator[Samples]:
+    """Mono blocks at `rate` Hz -> mono blocks at 16 kHz; the same samples however the blocks are cut."""
+    if rate == SAMPLE_RATE:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+def _assembled(blocks: Iterable[Samples]) -> Samples:
+    """Mono blocks -> one array of at least one sample, within [-1, 1]."""
+    samples = np.concatenate([np.empty(0, np.float32), *blocks])
+    _not_empty(len(samples))
+    peak = max(samples.max(), -samples.min())
+    if peak > 1:
+        samples /= peak
+    return samples
+
+
+def _not_empty(count: int) -> int:
+    if not count:
+        raise AudioError("no samples in it; expected a recording: record or export it again")
+    return count
+
+
+def _possible_rate(rate: float) -> float:
+    if not LOWEST_RATE <= rate < math.inf:
+        raise AudioError(
+            f"a sample rate of {rate} Hz; expected at least {LOWEST_RATE} Hz: give the true rate"
+        )
+    return rate
+
+
+# Reading: by soundfile, or else by ffmpeg
+
+
+class _Reader(Protocol):
+    """A recording that is being decoded, front to back."""
+
+    rate: int  # Hz
+    channels: int
+    frames: int | None  # samples per channel; None: not known before the end
+
+    def skip(self, frames: int) -> int:
+        """Go on by `frames`, or to the end; how far it went."""
+
+    def read(self, frames: int) -> Samples:
+        """The next (up to `frames`, channels) samples; none at the end."""
+
+
+def _part(offset: float, duration: float | None, reader: _Reader) -> tuple[int, int | None]:
+    """Seconds -> the part's first frame and the one after its last; None: an end that is not known."""
+    start = round(offset * reader.rate) if 0 <= offset < math.inf else -1
+    if duration is None:
+        stop = reader.frames
+    else:
+        stop = round((offset + duration) * reader.rate) if 0 < duration < math.inf and start >= 0 else -1
+    if start < 0 or (duration is not None and stop <= start):
+        raise AudioError(
+            f"a part from {offset} s for {duration} s; expected a start of 0 or more and a length above 0"
+        )
+    if reader.frames is None:
+        return start, stop
+    if start >= _not_empty(reader.frames) or stop > reader.frames + SLACK * reader.rate:
+        raise _outside(start, stop, reader.frames, reader.rate)
+    return start, min(stop, reader.frames)
+
+
+def _outside(start: int, stop: int | None, frames: int, rate: int) -> AudioError:
+    end = "its end" if stop is None else f"{stop / rate:.3f} s"
+    return AudioError(
+        f"the part from {start / rate:.3f} s to {end} is not within the recording, which lasts "
+        f"{frames / rate:.3f} s: correct its offset or duration"
+    )
+
+
+def _mono_blocks(reader: _Reader, start: int = 0, stop: int | None = None) -> Iterator[Samples]:
+    """Decode from frame `start` up to `stop`, or to the end, to mono blocks at the recording's own rate."""
+    position = reader.skip(start) if start else 0
+    step = max(1, _BLOCK // reader.channels)
+    while stop is None or position < stop:
+        block = reader.read(step if stop is None else min(step, stop - position))
+        if not len(block):
+            break
+        yield _mono(block, reader.rate, position)
+        position += len(block)
+    _check_end(reader, start, stop, position)
+
+
+def _check_end(reader: _Reader, start: int, stop: int | None, position: int) -> None:
+    """Decoding stopped at frame `position`: was that all?"""
+    if reader.frames is not None and stop is not None and position < stop:
+        raise AudioError(
+            f"damaged or cut short: {position / reader.rate:.3f} s of sound, but its header announces "
+            f"{reader.frames / reader.rate:.3f} s; {_RESCUE}"
+        )
+    if (start and position <= start) or (stop is not None and position < stop - SLACK * reader.rate):
+        raise _outside(start, stop, position, reader.rate)
+
+
+def _read_away(reader: _Reader, frames: int) -> int:
+    """`_Reader.skip` where it takes decoding."""
+    position = 0
+    while position < frames:
+        block = reader.read(min(frames - position, max(1, _BLOCK // reader.channels)))
+        if not len(block):
+            break
+        position += len(block)
+    return position
+
+
+class _UseFfmpeg(Exception):
+    """soundfile opens the file but would not read it rightly; the message says why."""
+
+
+class _Sequential(soundfile.SoundFile):
+    # soundfile seeks after every read of a seekable file. That restarts the mp3 decoder, which then writes
+    # warnings to stderr, and fails in flac of unknown length.
+    def seekable(self) -> bool:
+        return False
+
+
+class _SoundfileReader:
+    def __init__(self, file: _Sequential) -> None:
+        if file.subtype.startswith("MPEG") and file.format != "MP3":
+            raise _UseFfmpeg(f"the length of mp3 inside of {file.format} would be a guess")
+        self._file = file
+        self.rate = file.samplerate
+        self.channels = file.channels
+        self.frames = file.frames if file.frames < _UNSTATED else None
+
+    def skip(self, frames: int) -> int:
+        # After a seek the mp3 decoder returns silence until it has enough bits, and the opus one needs some time
+        # to be exact again.
+        can_seek = soundfile.SoundFile.seekable(self._file) and self._file.format != "MP3"
+        if self.frames is None or not can_seek:
+            return _read_away(self, frames)
+        with _decoding():
+            start = self._file.seek(max(0, frames - _PREROLL * self.rate))
+        return start + _read_away(self, frames - start)
+
+    def read(self, frames: int) -> Samples:
+        with _decoding():
+            return self._file.read(frames, dtype="float32", always_2d=True)
+
+
+@contextlib.contextmanager
+def _decoding() -> Iterator[None]:
+    try:
+        yield
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"damaged or cut short: soundfile says {_text(error)!r}; {_RESCUE}") from error
+
+
+def _text(error: Exception) -> str:
+    """What libsndfile says, without soundfile's own prefix."""
+    return error.error_string.rstrip(".") if isinstance(error, soundfile.LibsndfileError) else str(error)
+
+
+@contextlib.contextmanager
+def _ffmpeg(program: str, path: Path, why: str) -> Iterator[_FfmpegReader]:
+    """Let ffmpeg decode into a pipe, at the file's own rate and channels; `why` not soundfile.
+
+    As Sun au with 32-bit floats: the simplest container that states rate and channels and can leave the
+    length open. What looks like a recording may be a playlist: the addresses in it must not be opened.
+    """
+    read = ["-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:a:0"]
+    write = ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+    command = [program, "-nostdin", "-v", "error", "-xerror", *read, *write]
+    with (
+        tempfile.TemporaryFile() as log,  # not a pipe, which could fill up while we wait for samples
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log) as process,
+    ):
+        try:
+            yield _FfmpegReader(process, log, why)
+        finally:
+            process.kill()
+
+
+class _FfmpegReader:
+    frames = None
+
+    def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes], why: str) -> None:
+        assert process.stdout is not None  # it is a pipe
+        self._process, self._output, self._log = process, process.stdout, log
+        header = self._output.read(24)
+        if len(header) < 24:
+            process.wait()
+            said = self._said().splitlines() or ["nothing"]
+            raise AudioError(f"not audio: soundfile says {why!r}, ffmpeg {said[0]!r}; expected a recording")
+        start, _, _, self.rate, self.channels = struct.unpack(">5I", header[4:])
+        self._output.read(start - len(header))
+
+    def skip(self, frames: int) -> int:
+        return _read_away(self, frames)
+
+    def read(self, frames: int) -> Samples:
+        data = self._output.read(frames * self.channels * 4)
+        if not data:
+            self._check_success()
+        whole = len(data) // (4 * self.channels) * self.channels
+        return np.frombuffer(data, ">f4", whole).astype(np.float32).reshape(-1, self.channels)
+
+    def _check_success(self) -> None:
+        failed = self._process.wait() != 0
+        said = self._said()
+        # ffmpeg only mentions it when a matroska or mp4 file ends early, and calls it a success
+        if failed or "ended prematurely" in said or "partial file" in said:
+            raise AudioError(f"damaged or cut short: ffmpeg says {said.partition(chr(10))[0]!r}; {_RESCUE}")
+
+    def _said(self) -> str:
+        """ffmpeg's complaints, without the prefixes that name its parts and the file."""
+        self._log.seek(0)
+        return re.sub(r"(?m)^(\[.*?\] )+|^file:.*?: ", "", self._log.read().decode(errors="replace")).strip()
+
+
+# Opening
+
+
+@contextlib.contextmanager
+def _naming(source: Source) -> Iterator[None]:
+    """Name the recording in every AudioError."""
+    try:
+        yield
+    except AudioError as error:
+        name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", "audio data")
+        raise AudioError(f"{name}: {error}") from error.__cause__
+
+
+@contextlib.contextmanager
+def _opened(source: Source) -> Iterator[_Reader]:
+    """The decoder for a recording, which is checked first."""
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(_stream(source))
+        try:
+            reader: _Reader = _SoundfileReader(stack.enter_context(_Sequential(_checked(stream))))
+        except (soundfile.SoundFileError, _UseFfmpeg) as error:
+            program, path = _find_ffmpeg(error), stack.enter_context(_on_disk(source, stream))
+            reader = stack.enter_context(_ffmpeg(program, path, _text(error)))
+        _possible_rate(reader.rate)
+        yield reader
+
+
+def _find_ffmpeg(why: Exception) -> str:
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise AudioError(
+            f"soundfile cannot read it ({_text(why)}) and no ffmpeg is on the PATH; if it is audio or video, "
+            "install ffmpeg or convert it to wav or flac"
+        )
+    return program
+
+
+def _stream(source: Source) -> BinaryIO:
+    """Something not empty to read and seek in, at its start."""
+    if isinstance(source, str | os.PathLike):
+        stream = _open_file(Path(source))
+    else:
+        data = source if isinstance(source, bytes) else source.read()
+        if not isinstance(data, bytes):
+            raise TypeError(
+                f"expected a path, bytes or a file opened in binary mode, not {type(source).__name__}"
+            )
+        stream = io.BytesIO(data)
+    if not stream.seek(0, os.SEEK_END):
+        raise AudioError("empty (0 bytes); expected a recording: copy or download it again")
+    stream.seek(0)
+    return stream
+
+
+def _open_file(path: Path) -> BinaryIO:
+    if path.is_dir():
+        raise AudioError("a folder; expected a file: name the recordings in it")
+    if path.suffix.lower() == ".raw":
+        raise AudioError("samples without a header; expected a rate and a sample type: wrap them as wav")
+    try:
+        stream = path.open("rb")
+        if stream.seekable():
+            return stream
+        with stream:  # a pipe
+            return io.BytesIO(stream.read())
+    except FileNotFoundError:
+        raise AudioError("no such file; check the path") from None
+    except (OSError, ValueError) as error:
+        raise AudioError(f"it cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+
+
+@contextlib.contextmanager
+def _on_disk(source: Source, stream: BinaryIO) -> Iterator[Path]:
+    """A file that ffmpeg can seek in, as mp4 takes."""
+    if isinstance(source, str | os.PathLike) and Path(source).is_file():
+        yield Path(source)
+        return
+    with tempfile.TemporaryDirectory(prefix="asr-") as folder:
+        path = Path(folder) / "recording"
+        stream.seek(0)
+        path.write_bytes(stream.read())
+        yield path
+
+
+# Containers: is all of the recording there?
+
+
+def _checked(stream: BinaryIO) -> BinaryIO:
+    """The stream, at its start, for libsndfile to open; another one in its place where libsndfile needs help.
+
+    Raises:
+        AudioError: it was cut or damaged.
+    """
+    stream = _after_id3(stream)
+    start = stream.read(8)
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    if start[:4] in _CHUNKED:
+        _check_chunks(stream, size, _CHUNKED[start[:4]])
+    elif start.startswith(b".snd"):
+        _check_au(stream, size)
+    elif start == b"NIST_1A\n":
+        _check_nist(stream, size)
+    elif start.startswith(b"OggS"):
+        _check_ogg(stream.read())
+    elif _mp3_frame_size(start, 0):
+        stream = io.BytesIO(_whole_mp3(stream.read()))
+    stream.seek(0)
+    return stream
+
+
+def _after_id3(stream: BinaryIO) -> BinaryIO:
+    """Leave out ID3 tags at the start and zeros after them: libsndfile loses samples of a wav behind them."""
+    start = stream.read(10)
+    stream.seek(0)
+    if not _tag_size(start, 0):
+        return stream
+    data, at = stream.read(), 0
+    while size := _tag_size(data, at):
+        at += size
+    return io.BytesIO(data[at:].lstrip(b"\0"))
+
+
+def _require(needed: int, size: int) -> None:
+    """Raise an AudioError if a file of `size` bytes should have more."""
+    if needed > size:
+        raise AudioError(f"cut short: {size} bytes, but its header announces {needed}; {_RESCUE}")
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """How a container made of chunks lays them out."""
+
+    first: int  # bytes before the first chunk
+    size: str  # struct format of a chunk's size
+    name: int = 4  # bytes of a chunk's name, which stands before its size
+    own: int = 0  # bytes of name and size that the size counts
+    align: int = 2  # bytes
+
+
+_CHUNKED = {
+    b"RIFF": _Chunks(12, "<I"),  # wav, avi
+    b"RIFX": _Chunks(12, ">I"),  # big-endian wav
+    b"RF64": _Chunks(12, "<I"),  # wav above 4 GiB
+    b"FORM": _Chunks(12, ">I"),  # aiff, aifc, 8svx
+    b"caff": _Chunks(8, ">q", align=1),
+    b"riff": _Chunks(40, "<q", name=16, own=24, align=8),  # w64
+}
+
+
+def _check_chunks(stream: BinaryIO, size: int, layout: _Chunks) -> None:
+    """Walk to the end of the chunk that holds the samples; what follows it does not matter."""
+    at, long_size = layout.first, 0
+    head = layout.name + struct.calcsize(layout.size)
+    while at + head <= size:
+        stream.seek(at)
+        name = stream.read(layout.name)[:4]
+        (length,) = struct.unpack(layout.size, stream.read(head - layout.name))
+        if not name.isalnum() and b" " not in name:
+            return  # no chunk, such as after one of odd size that was not padded: left to libsndfile
+        if name == b"ds64":  # rf64: the sizes that 32 bits do not hold
+            (long_size,) = struct.unpack("<8xQ", stream.read(16))
+        if name == b"data" and length == 0xFFFFFFFF and long_size:
+            length = long_size
+        if _is_open(length):
+            return
+        at += head - layout.own + length
+        _require(at, size)
+        if name in (b"data", b"SSND", b"BODY"):
+            return
+        at += -at % layout.align
+
+
+def _is_open(length: int) -> bool:
+    """Whether a size only stands for "up to the end", as programs write that cannot go back to fill it in.
+
+    ffmpeg writes 2**32 - 1 (caf: -1), arecord 2**31, sox 2**31 - 4096, others one of them less a header.
+    """
+    return length < 0 or length >= _UNSTATED or 0 < 2**32 - length <= 4096 or abs(2**31 - length) <= 4096
+
+
+def _check_au(stream: BinaryIO, size: int) -> None:
+    start, length = struct.unpack(">4x2I", stream.read(12).ljust(12, b"\0"))
+    if not _is_open(length):
+        _require(start + length, size)
+
+
+def _check_nist(stream: BinaryIO, size: int) -> None:
+    """NIST SPHERE: a text header of lines such as `sample_count -i 48000`."""
+    text = stream.read(1024)
+    fields = dict(re.findall(rb"^(\w+) -\w+ (\S+)", text, re.MULTILINE))
+    try:
+        values = [int(fields[name]) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+        header = int(text[8:16])
+    except (KeyError, ValueError):
+        return  # libsndfile says what is wrong
+    if b"," not in fields.get(b"sample_coding", b""):  # else compressed, as "pcm,embedded-shorten-v2.00"
+        _require(header + math.prod(values), size)
+
+
+# Ogg: RFC 3533
+
+_OGG_FIRST, _OGG_LAST = 2, 4  # flags of a logical stream's first and last page
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _check_ogg(data: bytes) -> None:
+    """Walk all pages: none may be missing, damaged or out of order, up to the last of each logical stream."""
+    following: dict[int, int] = {}  # streams that are not at their end, and the number of their next page
+    at, ended = 0, False
+    while following or data.startswith(b"OggS", at):
+        size, flags, stream, number = _ogg_page(data, at)
+        if flags & _OGG_FIRST and ended:
+            raise AudioError("several ogg files joined into one; expected one: give each by itself")
+        if number != following.get(stream, 0 if flags & _OGG_FIRST else -1):
+            raise AudioError(f"damaged: the ogg page at byte {at} follows one that is missing; {_RESCUE}")
+        following[stream] = number + 1
+        if flags & _OGG_LAST:
+            ended = True
+            del following[stream]
+        at += size
+
+
+def _ogg_page(data: bytes, at: int) -> tuple[int, int, int, int]:
+    """A page's size in bytes, flags, stream and number.
+
+    Raises:
+        AudioError: it is not there, not complete, or its checksum is wrong.
+    """
+    head = data[at : at + 27].ljust(27, b"\0")
+    flags, stream, number, checksum, segments = struct.unpack("<5xB8xIIIB", head)
+    size = 27 + segments + sum(data[at + 27 : at + 27 + segments])
+    if at + size > len(data):
+        raise AudioError(f"cut short: {len(data)} bytes, without the page marked as the last; {_RESCUE}")
+    body = data[at + 26 : at + size]
+    if not head.startswith(b"OggS") or _ogg_checksum(head[:22] + bytes(4) + body) != checksum:
+        raise AudioError(f"damaged: the ogg page at byte {at} has a wrong checksum; {_RESCUE}")
+    return size, flags, stream, number
+
+
+def _ogg_checksum(page: bytes) -> int:
+    # Ogg's CRC-32 has zlib's polynomial, but takes bits from the other end and inverts nothing
+    checksum = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{checksum:032b}"[::-1], 2)
+
+
+# MP3: MPEG-1, 2 and 2.5 Layer III, ISO/IEC 11172-3 and 13818-3
+
+_MPEG1, _RESERVED, _LAYER3, _MONO = 3, 1, 1, 3  # values of header fields
+_MP3_KBITS = {  # kbit/s by bitrate field, from 1 on
+    True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG-1
+    False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MP3_RATES = {  # Hz by version
+    3: (44_100, 48_000, 32_000),
+    2: (22_050, 24_000, 16_000),
+    0: (11_025, 12_000, 8_000),
+}
+_JUNK = 4096  # bytes that may follow the last frame, if the file states how many frames it has
+
+
+def _tag_size(data: bytes, at: int) -> int:
+    """Bytes of the tag that starts at `at`; 0 if none does."""
+    if data.startswith(b"ID3", at) and at + 10 <= len(data):
+        size = 0
+        for byte in data[at + 6 : at + 10]:  # seven bits a byte
+            size = size << 7 | byte & 0x7F
+        return size + (20 if data[at + 5] & 0x10 else 10)
+    if data.startswith(b"APETAGEX", at) and at + 16 <= len(data):
+        return 32 + int.from_bytes(data[at + 12 : at + 16], "little")
+    return 128 if data.startswith(b"TAG", at) else 0
+
+
+def _mp3_frame_size(data: bytes, at: int) -> int:
+    """Bytes of the Layer III frame whose header is at `at`; 0 if there is none."""
+    if data[at : at + 1] != b"\xff" or at + 4 > len(data):
+        return 0
+    kind, numbers = data[at + 1], data[at + 2]
+    version, layer = kind >> 3 & 3, kind >> 1 & 3
+    bitrate, rate, padding = numbers >> 4, numbers >> 2 & 3, numbers >> 1 & 1
+    if kind < 0xE0 or version == _RESERVED or layer != _LAYER3 or not 0 < bitrate < 15 or rate == 3:
+        return 0
+    mpeg1 = version == _MPEG1
+    bits = _MP3_KBITS[mpeg1][bitrate - 1] * 1000
+    return (144 if mpeg1 else 72) * bits // _MP3_RATES[version][rate] + padding
+
+
+def _mp3_frames(data: bytes) -> tuple[list[bytes], int]:
+    """All frames from the start on, and where they end; tags between them are left out."""
+    frames, at = [], 0
+    while at < len(data):
+        size = _mp3_frame_size(data, at)
+        if size and at + size <= len(data):
+            frames.append(data[at : at + size])
+        elif size or not (size := _tag_size(data, at)):
+            break
+        at += size
+    return frames, at
+
+
+def _whole_mp3(data: bytes) -> bytes:
+    """An mp3 that states how many frames it has: else libsndfile guesses, and reads no more than that.
+
+    Raises:
+        AudioError: there are fewer frames than it states, or something else between or after them.
+    """
+    frames, end = _mp3_frames(data)
+    sound = [frame for frame in frames if _mp3_is_sound(frame)]
+    if len(sound) < 2:
+        return data  # not mp3 after all: soundfile or ffmpeg knows
+    stated = _mp3_stated(frames[0])
+    if stated == len(sound) and len(data) - end <= _JUNK:
+        return data
+    if end < len(data) or stated > len(sound) + 1:  # some encoders count the frame that states it too
+        expected = f"{stated} frames" if stated else "complete frames up to its end"
+        raise AudioError(
+            f"damaged or cut short: {len(sound)} good mp3 frames up to byte {end} of {len(data)}; "
+            f"expected {expected}: {_RESCUE}"
+        )
+    return _mp3_length_frame(sound[0], len(sound)) + b"".join(sound)
+
+
+def _mp3_tag_place(frame: bytes) -> int:
+    """Where a frame's Xing or Info tag would stand: after four bytes of header and empty side information."""
+    mpeg1, mono = frame[1] >> 3 & 3 == _MPEG1, frame[3] >> 6 == _MONO
+    return 4 + ((17 if mono else 32) if mpeg1 else (9 if mono else 17))
+
+
+def _mp3_is_sound(frame: bytes) -> bool:
+    """False for a frame with a Xing or Info tag, which states the length instead of holding sound."""
+    at = _mp3_tag_place(frame)
+    return frame[at : at + 4] not in (b"Xing", b"Info")
+
+
+def _mp3_stated(frame: bytes) -> int:
+    """The number of frames that the first frame states; 0 if it states none."""
+    at = _mp3_tag_place(frame) + 4
+    flags = int.from_bytes(frame[at : at + 4], "big")
+    return 0 if _mp3_is_sound(frame) or not flags & 1 else int.from_bytes(frame[at + 4 : at + 8], "big")
+
+
+def _mp3_length_frame(like: bytes, count: int) -> bytes:
+    """A frame that states a number of frames, of the same kind as the given one."""
+    # without checksum, at the highest bitrate, not padded
+    header = bytes([0xFF, like[1] | 1, 0xE0 | like[2] & 0x0C, like[3]])
+    frame = bytearray(_mp3_frame_size(header, 0))
+    frame[:4] = header
+    at = _mp3_tag_place(frame)
+    frame[at : at + 12] = b"Info" + struct.pack(">II", 1, count)
+    return bytes(frame)

@@ -1,0 +1,392 @@
+"""Corpora: which words are said in which file, read from manifests and folders.
+
+A source is one of
+- a JSON Lines manifest as NeMo uses: `audio_filepath` (relative to the manifest), `text`, and where known
+  `duration` and `offset` (seconds), `speaker`, `split` and `id`;
+- a CSV or TSV file with a header line and the same columns;
+- a folder with a `manifest.jsonl`;
+- a Kaldi data folder (`wav.scp`, `text`, optional `segments` and `utt2spk`);
+- a folder of recordings, each with its text beside it (`x.wav` and `x.txt`), searched recursively.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asr import Error
+from asr.audio import EXTENSIONS
+
+SHOWN = 20  # bad lines that an error spells out; the rest are counted
+
+
+class CorpusError(Error):
+    """A corpus that cannot be read: names the bad lines (the first 20, and how many there are)."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording, or a part of one, and what is said in it.
+
+    Attributes:
+        id: unique within a corpus.
+        audio: the recording; read only when it is used, so it may turn out to be missing.
+        text: as published, not normalised.
+        duration: seconds; None where the source does not say: to the end of the recording.
+        speaker: None where unknown.
+        split: "train", "dev", "test"...; None where the source has no splits.
+        offset: seconds into the recording at which the part begins.
+    """
+
+    id: str
+    audio: Path
+    text: str
+    duration: float | None = None
+    speaker: str | None = None
+    split: str | None = None
+    offset: float = 0.0
+
+
+def read(source: Path | str, split: str | None = None) -> list[Utterance]:
+    """Read a manifest or a folder (see the module's docstring), in the order of the source.
+
+    An utterance without an id gets its audio's path within the source, without the extension; further parts
+    of one recording and repeated lines get `#2`, `#3`... An id that the source gives twice is an error.
+
+    Args:
+        source: a .jsonl, .json, .csv or .tsv file, or a folder.
+        split: keep only the utterances of this split.
+
+    Raises:
+        CorpusError: nothing there, no utterance, no utterance of that split, or bad lines, reported together.
+    """
+    source = Path(source)
+    utterances = _reader(source)(source)
+    if not utterances:
+        raise CorpusError(f"{source} holds no utterances.")
+    return utterances if split is None else _only(utterances, split, source)
+
+
+def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
+    """Write a JSON Lines manifest, from which `read` gives the same utterances with absolute audio paths.
+
+    In the file the paths are relative to it, so that it can move together with the audio. It is written
+    beside its place and then renamed, so a reader never sees half of it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.parent.resolve()
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            for utterance in utterances:
+                file.write(_to_line(utterance, folder))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """All audio below a folder, by extension, sorted; hidden files, as macOS makes, are no audio."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    return [path for path in paths if path.is_file() and not path.name.startswith(".")]
+
+
+def stable_fraction(key: str) -> float:
+    """A number in [0, 1) that depends on the key alone: the same in every process, on every machine."""
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits are exact in a float: never rounded to 1
+
+
+def report_problems(source: Path, problems: list[str], what: str = "bad lines") -> None:
+    """Raise one CorpusError that lists the first 20 problems and counts them all, if there are any."""
+    if problems:
+        shown = [f"  {problem}" for problem in problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            shown.append(f"  ... and {len(problems) - SHOWN} more")
+        raise CorpusError("\n".join([f"{source}: {len(problems)} {what}:", *shown]))
+
+
+def _reader(source: Path) -> Callable[[Path], list[Utterance]]:
+    """The function that reads this kind of source."""
+    if source.is_dir():
+        if (source / "manifest.jsonl").is_file():
+            return lambda folder: _read_json_lines(folder / "manifest.jsonl")
+        return _read_kaldi if (source / "wav.scp").is_file() else _read_pairs
+    if not source.exists():
+        raise CorpusError(f"{source} does not exist. Expected a manifest (.jsonl, .csv, .tsv) or a folder.")
+    if source.suffix.lower() in (".jsonl", ".json"):
+        return _read_json_lines
+    if source.suffix.lower() in (".csv", ".tsv"):
+        return _read_table
+    raise CorpusError(f"{source}: expected a name that ends in .jsonl, .json, .csv or .tsv, or a folder.")
+
+
+def _only(utterances: list[Utterance], split: str, source: Path) -> list[Utterance]:
+    chosen = [utterance for utterance in utterances if utterance.split == split]
+    if not chosen:
+        found = ", ".join(sorted({str(utterance.split) for utterance in utterances}))
+        raise CorpusError(f"{source}: no utterance has the split '{split}'; splits found: {found}.")
+    return chosen
+
+
+def _to_line(utterance: Utterance, folder: Path) -> bytes:
+    """One line of a manifest that lies in `folder` (a resolved path)."""
+    entry = {
+        "audio_filepath": _relative(utterance.audio, folder),
+        "duration": utterance.duration,
+        "text": utterance.text,
+        "speaker": utterance.speaker,
+        "split": utterance.split,
+        "offset": utterance.offset or None,
+        "id": utterance.id,
+    }
+    line = json.dumps({key: value for key, value in entry.items() if value is not None}, ensure_ascii=False)
+    # File names need not be Unicode: what cannot be encoded becomes \udcXX, which is an escape of JSON, too.
+    return line.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _relative(audio: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(os.path.abspath(audio), folder)).as_posix()
+    except ValueError:  # Windows: another drive
+        return Path(os.path.abspath(audio)).as_posix()
+
+
+@dataclass
+class _Rows:
+    """Collects utterances and problems from the rows of a manifest that lies in `folder`."""
+
+    folder: Path  # resolved, so that a path from it which begins with .. means what the system takes it for
+    utterances: list[Utterance] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    first_seen: dict[str, str] = field(default_factory=dict)  # id -> where
+    uses: Counter[str] = field(default_factory=Counter)  # audio path without extension -> ids derived from it
+
+    def add(self, where: str, row: Mapping[str, object]) -> None:
+        """Add one row with the columns of a manifest; `where` locates it in error messages."""
+        try:
+            utterance = self._utterance(row)
+        except ValueError as error:
+            self.problems.append(f"{where}: {error}")
+            return
+        first = self.first_seen.setdefault(utterance.id, where)
+        if first != where:
+            self.problems.append(f"{where}: the id '{utterance.id}' is that of {first}, too")
+        self.utterances.append(utterance)
+
+    def _utterance(self, row: Mapping[str, object]) -> Utterance:
+        path = _string(row, "audio_filepath", required=True)
+        return Utterance(
+            id=_string(row, "id") or self._derived_id(path),
+            audio=Path(os.path.normpath(self.folder / path)),
+            text=_text(row),
+            duration=_seconds(row, "duration"),
+            speaker=_string(row, "speaker"),
+            split=_string(row, "split"),
+            offset=_seconds(row, "offset") or 0.0,
+        )
+
+    def _derived_id(self, path: str) -> str:
+        base = name = os.path.splitext(path)[0]
+        self.uses[base] += 1
+        while self.uses[base] > 1 and (name := f"{base}#{self.uses[base]}") in self.first_seen:
+            self.uses[base] += 1  # another file has that very name
+        return name
+
+
+def _string(row: Mapping[str, object], key: str, required: bool = False) -> str | None:
+    """A name or path; numbers, which NeMo writes for speakers, become text."""
+    value = row.get(key)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"'{key}' should be text; found {value!r:.60}")
+    if required and not value:
+        raise ValueError(f"no '{key}'")
+    if value and "\0" in value:
+        raise ValueError(f"'{key}' holds a zero character")
+    return value or None
+
+
+def _text(row: Mapping[str, object]) -> str:
+    """The words; they may be empty, which the check before training reports, but not left out."""
+    text = row.get("text")
+    if not isinstance(text, str):
+        raise ValueError("no 'text'" if text is None else f"'text' should be text; found {text!r:.60}")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"'text' holds half of a character (a lone surrogate): {text!r:.60}")
+    return text
+
+
+def _seconds(row: Mapping[str, object], key: str) -> float | None:
+    value = row.get(key)
+    if value is None or value == "":
+        return None
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"'{key}' should be seconds, 0 or more; found {value!r:.60}")
+    return seconds
+
+
+def _read_json_lines(path: Path) -> list[Utterance]:
+    rows = _Rows(path.parent.resolve())
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8-sig"))
+            except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or brackets without end
+                rows.problems.append(f"line {number}: not a line of JSON ({error})")
+                continue
+            if isinstance(row, dict):
+                rows.add(f"line {number}", row)
+            else:
+                rows.problems.append(f"line {number}: expected an object in braces; found {row!r:.60}")
+    report_problems(path, rows.problems)
+    return rows.utterances
+
+
+def _read_table(path: Path) -> list[Utterance]:
+    """Read a CSV file, or a TSV file, in which quotation marks are ordinary (as in Common Voice's)."""
+    tabs = path.suffix.lower() == ".tsv"
+    rows = _Rows(path.parent.resolve())
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+            table = csv.reader(file, delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
+            columns = next(table, [])
+            _check_columns(path, columns, "tab" if tabs else "comma")
+            for cells in table:
+                if len(cells) == len(columns):
+                    rows.add(f"line {table.line_num}", dict(zip(columns, cells, strict=True)))
+                elif cells:  # not an empty line
+                    rows.problems.append(
+                        f"line {table.line_num}: expected {len(columns)} columns; found {len(cells)}"
+                    )
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{path}: not a table in UTF-8 ({error}).") from error
+    report_problems(path, rows.problems)
+    return rows.utterances
+
+
+def _check_columns(path: Path, columns: Sequence[str], separator: str) -> None:
+    if not {"audio_filepath", "text"} <= set(columns):
+        raise CorpusError(
+            f"{path}: the first line should name the columns, with a {separator} between them, among them"
+            f" audio_filepath and text; found {', '.join(columns)!r:.200}."
+        )
+
+
+def _read_kaldi(folder: Path) -> list[Utterance]:
+    """Read a Kaldi data folder (https://kaldi-asr.org/doc/data_prep.html), in the order of its `text`.
+
+    Shell commands in wav.scp are refused, never run. A relative path is looked for in the folder, then, as
+    Kaldi does, in the current directory.
+    """
+    problems: list[str] = []
+    recordings = _kaldi_table(folder / "wav.scp", problems)
+    audio = {name: _kaldi_audio(folder, name, value, problems) for name, value in recordings}
+    parts = _kaldi_parts(folder, audio, problems)
+    speakers = dict(_kaldi_table(folder / "utt2spk", problems)) if (folder / "utt2spk").exists() else {}
+    texts = dict(_kaldi_table(folder / "text", problems, needs_value=False))
+    problems += [f"text: '{name}' has no audio in wav.scp or segments" for name in texts if name not in parts]
+    problems += [f"'{name}' has no line in text" for name in parts if name not in texts]
+    report_problems(folder, problems)
+    return [
+        Utterance(name, audio[parts[name][0]], text, parts[name][2], speakers.get(name), None, parts[name][1])
+        for name, text in texts.items()
+    ]
+
+
+def _kaldi_table(path: Path, problems: list[str], needs_value: bool = True) -> Iterator[tuple[str, str]]:
+    """(first word, rest of the line) of each line; a repeated first word or a missing rest is a problem."""
+    if not path.is_file():
+        raise CorpusError(f"{path} does not exist. A Kaldi data folder has wav.scp and text.")
+    seen: set[str] = set()
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        try:
+            name, _, rest = line.decode("utf-8").strip().replace("\t", " ").partition(" ")
+        except UnicodeDecodeError as error:
+            problems.append(f"{path.name} line {number}: not UTF-8 ({error})")
+            continue
+        if not name:
+            continue
+        if name in seen:
+            problems.append(f"{path.name} line {number}: '{name}' appears twice")
+        if needs_value and not rest.strip():
+            problems.append(f"{path.name} line {number}: nothing after '{name}'")
+        seen.add(name)
+        yield name, rest.strip()
+
+
+def _kaldi_audio(folder: Path, name: str, value: str, problems: list[str]) -> Path:
+    if value.endswith("|") or value.startswith("|"):
+        problems.append(
+            f"wav.scp: '{name}' is a shell command, which is never run here ({value!r:.80}):"
+            " convert the recordings to files and name those"
+        )
+        return Path(value)
+    inside = folder / value
+    return inside if inside.exists() else Path(value)
+
+
+_Part = tuple[str, float, "float | None"]  # recording, offset (s), duration (s)
+
+
+def _kaldi_parts(folder: Path, audio: Mapping[str, Path], problems: list[str]) -> dict[str, _Part]:
+    """Utterance -> its part of a recording; whole recordings where the folder has no `segments`."""
+    if not (folder / "segments").exists():
+        return {name: (name, 0.0, None) for name in audio}
+    parts: dict[str, _Part] = {}
+    for name, value in _kaldi_table(folder / "segments", problems):
+        try:
+            parts[name] = _kaldi_part(value, audio)
+        except ValueError as error:
+            problems.append(f"segments: '{name}': {error}")
+    return parts
+
+
+def _kaldi_part(value: str, audio: Mapping[str, Path]) -> _Part:
+    fields = value.split()
+    if len(fields) != 3:
+        raise ValueError(f"expected a recording, a start and an end; found {value!r:.80}")
+    recording, start, end = fields[0], float(fields[1]), float(fields[2])
+    if recording not in audio:
+        raise ValueError(f"the recording '{recording}' is not in wav.scp")
+    to_the_end = end == -1  # Kaldi's way of writing it
+    if not 0 <= start < (math.inf if to_the_end else end) or end == math.inf:
+        raise ValueError(f"expected 0 <= start < end in seconds; found {start} and {end}")
+    return recording, start, None if to_the_end else end - start
+
+
+def _read_pairs(folder: Path) -> list[Utterance]:
+    """Read recordings with x.txt beside x.wav, sorted. A text without a recording is left out (a README)."""
+    problems: list[str] = []
+    utterances: dict[str, Utterance] = {}
+    for audio in audio_files(folder):
+        name = audio.relative_to(folder).with_suffix("").as_posix()
+        if name in utterances:
+            problems.append(f"{audio.name} and {utterances[name].audio.name} share one text, {name}.txt")
+        try:
+            text = audio.with_suffix(".txt").read_text(encoding="utf-8-sig").strip()
+            utterances[name] = Utterance(name, audio, text)
+        except FileNotFoundError:
+            problems.append(f"{audio.relative_to(folder)}: no {name}.txt beside it")
+        except UnicodeDecodeError as error:
+            problems.append(f"{name}.txt: not UTF-8 ({error})")
+    report_problems(folder, problems, "recordings without a text of their own")
+    if not utterances:
+        raise CorpusError(f"{folder}: no manifest.jsonl, no wav.scp, no recordings with a .txt beside them.")
+    return list(utterances.values())

@@ -1,0 +1,127 @@
+"""Score a model on recordings with known texts: `python -m asr.evaluate --model en --manifest FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr import Error, audio, command, corpus, load
+from asr.corpus import Utterance
+from asr.score import Score, score
+
+if TYPE_CHECKING:
+    from asr.recognizer import Recognizer
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well and how fast a recognizer did.
+
+    Args:
+        score: WER and CER with counts and interval.
+        texts: what was recognized, in the order of the utterances.
+        failures: utterance id -> why its audio could not be read, in the order of the utterances; each counts with all its
+            words deleted.
+        seconds_of_audio, seconds: length of what was read, and the time that recognizing it took, reading included.
+    """
+
+    score: Score
+    texts: list[str]
+    failures: dict[str, str]
+    seconds_of_audio: float
+    seconds: float
+
+    @property
+    def rtf(self) -> float | None:
+        """Real-time factor: seconds of work per second of audio; None without audio."""
+        return self.seconds / self.seconds_of_audio if self.seconds_of_audio else None
+
+    def to_dict(self) -> dict[str, object]:
+        """What `--json` prints; rates are fractions."""
+        return {**self.score.to_dict(), "rtf": self.rtf, "failed": len(self.failures)}
+
+
+def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluation:
+    """Transcribe utterances and score them against their texts, both in the model's normalised form.
+
+    Every utterance is scored: one that cannot be read counts with its deletions.
+    """
+    start = time.perf_counter()
+    texts, failures, seconds_of_audio = _transcribe(recognizer, utterances)
+    seconds = time.perf_counter() - start
+    references = [recognizer.normalizer(utterance.text) for utterance in utterances]
+    result = score(references, texts, [utterance.speaker for utterance in utterances])
+    return Evaluation(result, texts, failures, seconds_of_audio, seconds)
+
+
+def _transcribe(recognizer: Recognizer, utterances: Sequence[Utterance]) -> tuple[list[str], dict[str, str], float]:
+    """Texts in order, failures in order, and seconds of audio; batches hold utterances of like length."""
+    from asr.recognizer import length_batches
+
+    texts = [""] * len(utterances)
+    failures: dict[int, str] = {}
+    seconds = 0.0
+    for batch in length_batches([_expected_length(utterance) for utterance in utterances]):
+        waveforms = {}
+        for i in batch:
+            try:
+                waveforms[i] = audio.load(utterances[i].audio, utterances[i].offset, utterances[i].duration)
+            except (Error, OSError) as error:
+                failures[i] = str(error)
+        transcripts = recognizer.transcribe_many(list(waveforms.values()))
+        for i, transcript in zip(waveforms, transcripts, strict=True):
+            texts[i] = transcript.text
+            seconds += transcript.duration
+    return texts, {utterances[i].id: failures[i] for i in sorted(failures)}, seconds
+
+
+def _expected_length(utterance: Utterance) -> int:
+    """Samples, as the manifest or else the file's header says; they only decide which batch it joins."""
+    try:
+        return round((utterance.duration or audio.duration(utterance.audio)) * audio.SAMPLE_RATE)
+    except (Error, OSError):
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    arguments = argparse.ArgumentParser(
+        prog="python -m asr.evaluate", description="Word and character error rate of a model, with a 95%% interval."
+    )
+    arguments.add_argument("--model", default="en", help="name of a model that ships, or a model file (default: en)")
+    arguments.add_argument("--manifest", required=True, type=Path, help="manifest or folder, as asr.train reads it")
+    arguments.add_argument("--split", help="score only this split of the manifest, such as test")
+    arguments.add_argument("--json", action="store_true", help="print one JSON object; rates are fractions")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Status 1 if an utterance could not be read; it is scored all the same."""
+    options = parser().parse_args(argv)
+    utterances = corpus.read(options.manifest, options.split)
+    result = evaluate(load(options.model), utterances)
+    for name, why in result.failures.items():
+        print(f"error: {name}: {why}; counted with all its words deleted", file=sys.stderr)
+    print(json.dumps(result.to_dict()) if options.json else describe(result))
+    return command.FAILED if result.failures else 0
+
+
+def describe(result: Evaluation) -> str:
+    """A line for a person."""
+    words, found = result.score.words, result.score
+    speed = "" if result.rtf is None else f", real-time factor {result.rtf:.4f}"
+    return (
+        f"WER {found.wer:.2%} (95% interval {found.low:.2%} to {found.high:.2%} over {found.interval}), "
+        f"CER {found.cer:.2%}: {words.errors} errors in {words.reference} words of {found.utterances} utterances "
+        f"({words.substitutions} substitutions, {words.deletions} deletions, {words.insertions} insertions){speed}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

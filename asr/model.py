@@ -1,0 +1,149 @@
+"""The acoustic model: (B, T, M) features -> (B, T', V) log-probs.
+
+Strided convolutions shorten the sequence, recurrent layers read it in one or both directions, and a linear layer gives
+the log-probability of every token, blank included, at every frame (CTC; Graves et al. 2006).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from asr import Error
+from asr.recurrent import CELLS, Recurrent
+
+KERNEL = 5  # frames that a convolution sees
+STRIDE = 2
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The sizes of a model.
+
+    Args:
+        vocab: tokens V that it tells apart, blank included.
+        n_mels: mel bands M of its features.
+        subsampling: 2, 4 or 8: input frames per output frame. A text needs at least one output frame per letter.
+        channels: channels of the convolutions.
+        layers, hidden: recurrent layers, and units of each in each direction.
+        cell: "gru", "lstm" or "tanh" (a plain recurrent network).
+        bidirectional: reads each utterance in both directions.
+        norm: what stands before each recurrent layer and before the output: "layer" or "batch" normalisation.
+        dropout: share of the features dropped before each recurrent layer and before the output, in training.
+    """
+
+    vocab: int
+    n_mels: int = 80
+    subsampling: int = 4
+    channels: int = 256
+    layers: int = 3
+    hidden: int = 256
+    cell: Literal["gru", "lstm", "tanh"] = "gru"
+    bidirectional: bool = True
+    norm: Literal["layer", "batch"] = "layer"
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_choice("subsampling", self.subsampling, (2, 4, 8))
+        _check_choice("cell", self.cell, tuple(CELLS))
+        _check_choice("norm", self.norm, tuple(NORMS))
+        for name in ("vocab", "n_mels", "channels", "layers", "hidden"):
+            if getattr(self, name) < 1:
+                raise Error(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise Error(f"dropout is {self.dropout}; it must be at least 0 and less than 1")
+
+    @property
+    def width(self) -> int:
+        """Features per frame that a recurrent layer gives."""
+        return self.hidden * (2 if self.bidirectional else 1)
+
+    def frames(self, frames: int | Tensor) -> int | Tensor:
+        """Output frames T' for that many input frames T: each convolution keeps every second one, rounded up."""
+        for _ in range(int(math.log2(self.subsampling))):
+            frames = (frames + 1) // STRIDE
+        return frames
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise Error(f"{name} is {value!r}; it must be one of {', '.join(map(repr, choices))}")
+
+
+class AcousticModel(nn.Module):
+    """Convolutions, recurrent layers, linear layer and log-softmax, over padded batches."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.subsample = Subsample(config.n_mels, config.channels, config.subsampling)
+        sizes = [config.channels] + [config.width] * (config.layers - 1)
+        self.layers = nn.ModuleList(Recurrent(config.cell, size, config.hidden, config.bidirectional) for size in sizes)
+        self.norms = nn.ModuleList(NORMS[config.norm](size) for size in [*sizes, config.width])
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(config.width, config.vocab)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probs of a padded batch.
+
+        Args:
+            features: (B, T, M), see `asr.features.LogMel`.
+            lengths: (B,) int64, frames of each utterance, 1..T.
+
+        Returns: (B, T', V) float32 log-probs (what stands in the padding means nothing), and (B,) int64 frames of
+            each utterance, `ModelConfig.frames(lengths)`.
+        """
+        x, lengths = self.subsample(features, lengths)
+        x = x.transpose(0, 1)  # (B, T', C) -> (T', B, C): the recurrent layers step through time
+        for norm, layer in zip(self.norms[:-1], self.layers, strict=True):
+            x = layer(self.dropout(norm(x, lengths)), lengths)
+        x = self.dropout(self.norms[-1](x, lengths))
+        logits = self.output(x).transpose(0, 1)  # (T', B, V) -> (B, T', V)
+        return logits.float().log_softmax(dim=-1), lengths
+
+
+class Subsample(nn.Module):
+    """Strided 1-D convolutions over time, each halving the frames; zeros stay zeros in the padding."""
+
+    def __init__(self, n_mels: int, channels: int, subsampling: int) -> None:
+        super().__init__()
+        sizes = [n_mels] + [channels] * int(math.log2(subsampling))
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(size, channels, KERNEL, STRIDE, padding=KERNEL // 2) for size in sizes[:-1]
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, M), (B,) -> (B, T', C), (B,)."""
+        x = x.transpose(1, 2)  # (B, T, M) -> (B, M, T)
+        for convolution in self.convolutions:
+            lengths = (lengths + 1) // STRIDE
+            x = nn.functional.gelu(convolution(x))
+            # The next convolution must see zeros beyond an utterance's end, as it does where nothing follows.
+            x = x * (torch.arange(x.shape[2], device=x.device) < lengths[:, None]).unsqueeze(1)
+        return x.transpose(1, 2), lengths
+
+
+class LayerNorm(nn.LayerNorm):
+    """Normalises each frame by itself (Ba et al. 2016)."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(T, B, F), (B,) -> (T, B, F)."""
+        return super().forward(x)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Normalises each feature over the batch's real frames (Laurent et al. 2016, as in Deep Speech 2)."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(T, B, F), (B,) -> (T, B, F); the padding counts neither in the mean nor in the variance."""
+        inside = torch.arange(len(x), device=x.device)[:, None] < lengths
+        normalized = torch.zeros_like(x)
+        normalized[inside] = super().forward(x[inside]).to(x.dtype)
+        return normalized
+
+
+NORMS = {"layer": LayerNorm, "batch": BatchNorm}

@@ -1,0 +1,262 @@
+"""Scores: word and character error rates with their counts, and an interval that says how far to trust them.
+
+The word error rate is WER = (S + D + I) / N: the fewest substitutions, deletions and insertions of words
+that turn the reference into the hypothesis (Levenshtein distance), over the N words of the reference. The
+character error rate is the same over characters, with the spaces between words among them. A corpus's rate is
+total errors over total reference words, not a mean of rates. It exceeds 1 where insertions are many.
+
+Text is compared as it is: put references and hypotheses through one `asr.text.Normalizer` before. The only
+thing done here is to split at white space. An empty hypothesis is all deletions. An empty reference adds
+insertions and no words; with no reference word at all the rate is 0 without errors and infinite with them
+(null in JSON).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import jiwer
+import numpy as np
+
+from asr import Error
+
+MIN_SPEAKERS = 20  # with fewer, resampling speakers says little about how much speakers differ
+_CHUNK = 2**22  # counts drawn at once: 32 MiB
+
+
+class ScoreError(Error):
+    """References, hypotheses and speakers that cannot be scored together."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How the tokens of references and hypotheses were aligned. Counts add up over utterances."""
+
+    hits: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.hits + other.hits,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+        )
+
+    @property
+    def reference(self) -> int:
+        """Tokens in the reference."""
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def rate(self) -> float:
+        """Errors per reference token; without reference tokens 0.0 if there is no error, else infinite."""
+        if self.reference == 0:
+            return math.inf if self.errors else 0.0
+        return self.errors / self.reference
+
+
+@dataclass(frozen=True)
+class Score:
+    """The errors of a corpus, and a 95% interval for its word error rate with what was resampled for it."""
+
+    words: Counts
+    characters: Counts
+    utterances: int
+    low: float
+    high: float
+    interval: Literal["speakers", "utterances"]
+
+    @property
+    def wer(self) -> float:
+        return self.words.rate
+
+    @property
+    def cer(self) -> float:
+        return self.characters.rate
+
+    def to_dict(self) -> dict[str, float | int | str | None]:
+        """What JSON can hold: rates as fractions, null for an infinite one; errors are counts of words."""
+        return {
+            "wer": _finite(self.wer),
+            "cer": _finite(self.cer),
+            "words": self.words.reference,
+            "errors": self.words.errors,
+            "substitutions": self.words.substitutions,
+            "deletions": self.words.deletions,
+            "insertions": self.words.insertions,
+            "utterances": self.utterances,
+            "wer_low": _finite(self.low),
+            "wer_high": _finite(self.high),
+            "interval_over": self.interval,
+        }
+
+
+def _finite(rate: float) -> float | None:
+    return rate if math.isfinite(rate) else None
+
+
+def count(reference: Sequence[str], hypothesis: Sequence[str]) -> Counts:
+    """Align two sequences of tokens with the fewest errors and count them.
+
+    The number of errors is unique. Where alignments tie, their hits and kinds of errors are jiwer's choice.
+    """
+    # jiwer would strip and split sentences; given token lists and the identity it aligns them as they are.
+    output = jiwer.process_words([list(reference)], [list(hypothesis)], _as_is, _as_is)
+    return Counts(output.hits, output.substitutions, output.deletions, output.insertions)
+
+
+def _as_is(tokens: list[list[str]]) -> list[list[str]]:
+    return tokens
+
+
+def word_counts(reference: str, hypothesis: str) -> Counts:
+    """Count word errors; words are what white space separates."""
+    return count(reference.split(), hypothesis.split())
+
+
+def character_counts(reference: str, hypothesis: str) -> Counts:
+    """Count character (code point) errors; a space between words, however wide, is one character."""
+    return count(" ".join(reference.split()), " ".join(hypothesis.split()))
+
+
+def score(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    speakers: Sequence[str | None] | None = None,
+    seed: int = 0,
+) -> Score:
+    """Score normalised texts, every pair of them; a failed utterance is scored with an empty hypothesis.
+
+    The interval is a bootstrap over speakers where at least 20 are known (an utterance of an unknown one then
+    counts as a speaker of its own) and else over utterances, which is too narrow where speakers differ.
+
+    Args:
+        references, hypotheses: one text an utterance, in the same order.
+        speakers: one name an utterance or None where unknown, in the same order.
+        seed: of the bootstrap; the order of utterances does not matter to it.
+
+    Raises:
+        ScoreError: nothing to score, or the lengths differ.
+    """
+    _check_lengths(references, hypotheses, speakers)
+    words = [word_counts(*pair) for pair in zip(references, hypotheses, strict=True)]
+    characters = [character_counts(*pair) for pair in zip(references, hypotheses, strict=True)]
+    groups = _speaker_groups(speakers)
+    low, high = bootstrap_interval(
+        [counts.errors for counts in words], [counts.reference for counts in words], groups, seed=seed
+    )
+    return Score(
+        words=sum(words, Counts()),
+        characters=sum(characters, Counts()),
+        utterances=len(words),
+        low=low,
+        high=high,
+        interval="utterances" if groups is None else "speakers",
+    )
+
+
+def _check_lengths(
+    references: Sequence[str], hypotheses: Sequence[str], speakers: Sequence[str | None] | None
+) -> None:
+    if len(references) == 0:
+        raise ScoreError("there is nothing to score: expected at least one reference, found none")
+    if len(hypotheses) != len(references):
+        raise ScoreError(
+            f"found {len(hypotheses)} hypotheses for {len(references)} references, expected one for each; "
+            "give an utterance that failed an empty hypothesis"
+        )
+    if speakers is not None and len(speakers) != len(references):
+        raise ScoreError(
+            f"found {len(speakers)} speakers for {len(references)} references, expected one for each"
+        )
+
+
+def _speaker_groups(speakers: Sequence[str | None] | None) -> list[int] | None:
+    """A group number for every utterance, or None where too few speakers are known."""
+    if speakers is None or len(set(speakers) - {None}) < MIN_SPEAKERS:
+        return None
+    keys = [("unknown", i) if speaker is None else ("known", speaker) for i, speaker in enumerate(speakers)]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return [numbers[key] for key in keys]
+
+
+def bootstrap_interval(
+    errors: Sequence[int] | np.ndarray,
+    words: Sequence[int] | np.ndarray,
+    groups: Sequence[int] | np.ndarray | None = None,
+    samples: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Interval of an error rate by the percentile bootstrap.
+
+    Test sets of the same size are drawn from the one at hand with replacement, and the interval holds the
+    middle `level` of their rates: M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR
+    performance evaluation", ICASSP 2004. With `groups`, whole groups are drawn, since the utterances of a
+    speaker are alike: Z. Liu and F. Peng, "Statistical testing on ASR performance via blockwise bootstrap",
+    Interspeech 2020.
+
+    Without a single error every draw has rate 0, so the upper end is the largest rate p at which n words in a
+    row are right with a chance of at least 1 - level: (1 - p)^n = 1 - level, p = 1 - 0.05^(1/n) at 95%. That
+    is the exact form of the "rule of three", 3/n, for words that err independently.
+
+    Args:
+        errors, words: (n,) counts, one an utterance.
+        groups: (n,) the group of each utterance, such as its speaker; None: every utterance is its own.
+        samples: test sets to draw.
+        seed: same seed, same interval, whatever the order of utterances.
+        level: of confidence, between 0 and 1.
+
+    Returns:
+        Lower and upper end, fractions; equal for one group, which says nothing about how groups differ.
+    """
+    totals = _group_totals(np.asarray(errors, np.int64), np.asarray(words, np.int64), groups)  # (G, 2)
+    if not totals[:, 0].any():
+        return 0.0, _upper_end_without_errors(int(totals[:, 1].sum()), level)
+    rates = np.sort(_resampled_rates(totals, samples, np.random.default_rng(seed)))
+    tail = (1 - level) / 2 * (samples - 1)  # ends are order statistics: infinite rates do not interpolate
+    return float(rates[math.floor(tail)]), float(rates[math.ceil(samples - 1 - tail)])
+
+
+def _upper_end_without_errors(words: int, level: float) -> float:
+    return 1 - (1 - level) ** (1 / words) if words else 1.0
+
+
+def _group_totals(
+    errors: np.ndarray, words: np.ndarray, groups: Sequence[int] | np.ndarray | None
+) -> np.ndarray:
+    """Errors and words of each group: (n,), (n,) -> (G, 2)."""
+    pairs = np.stack([errors, words], axis=1)
+    if groups is None:
+        return pairs
+    _, numbers = np.unique(np.asarray(groups), return_inverse=True)
+    totals = np.zeros((numbers.max() + 1, 2), np.int64)
+    np.add.at(totals, numbers, pairs)
+    return totals
+
+
+def _resampled_rates(totals: np.ndarray, samples: int, random: np.random.Generator) -> np.ndarray:
+    """Error rates of drawn test sets: (G, 2) -> (samples,).
+
+    Groups with the same errors and words are interchangeable, so what is drawn is how often each distinct
+    pair occurs: far fewer numbers than one a group, with exactly the same distribution.
+    """
+    pairs, times = np.unique(totals, axis=0, return_counts=True)  # (K, 2), (K,)
+    chunk = max(1, _CHUNK // len(pairs))
+    drawn = [
+        random.multinomial(len(totals), times / len(totals), size=min(chunk, samples - start)) @ pairs
+        for start in range(0, samples, chunk)
+    ]
+    errors, words = np.concatenate(drawn).T  # (samples,) each
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(errors == 0, 0.0, errors / words)

@@ -1,0 +1,158 @@
+"""Train an acoustic model: `python -m asr.train DATA... --out DIR [--dev DATA] [--minutes N]`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr import Error, __version__, command, corpus
+from asr.corpus import Utterance
+from asr.training.config import TrainConfig, parse_settings
+
+if TYPE_CHECKING:
+    from asr.training.folder import RunFolder
+    from asr.training.loop import Job
+
+# torch takes seconds to import: what needs it is imported when a run begins, so that wrong usage answers at once.
+
+
+def fit(
+    data: Sequence[Utterance],
+    dev: Sequence[Utterance],
+    out: Path,
+    config: TrainConfig,
+    info: Mapping[str, object],
+    resume: bool = False,
+) -> Path:
+    """Train a model and keep the best by dev WER.
+
+    Args:
+        data: what it learns from. Utterances that cannot be used are reported and left out.
+        dev: what chooses; empty keeps the newest model.
+        out: the run's folder, see `asr.training.folder`.
+        config: settings.
+        info: what the model file says of its origin, such as data and licence; JSON types.
+        resume: go on with the run in `out` where it has got so far as to save its state.
+
+    Returns: the model file.
+
+    Raises:
+        asr.Error: nothing to train on, a folder that holds another run, or training that cannot go on.
+    """
+    from asr.training.folder import RunFolder
+    from asr.training.loop import train
+    from asr.training.workers import default_workers, launch
+
+    out.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(out)
+    if folder.state.is_file() and not resume:
+        raise Error(f"{out} holds a run already; go on with it (--resume) or choose another folder (--out)")
+    config = dataclasses.replace(config, workers=config.workers or default_workers())
+    job = prepare(data, dev, folder, config, info)
+    launch(config.workers, train, job)
+    return folder.model
+
+
+def prepare(
+    data: Sequence[Utterance],
+    dev: Sequence[Utterance],
+    folder: RunFolder,
+    config: TrainConfig,
+    info: Mapping[str, object],
+) -> Job:
+    """Look at the data, report what is left out, and gather what the workers need."""
+    from asr.features import FeatureConfig
+    from asr.text import Alphabet, Normalizer
+    from asr.training.cache import open_cache
+    from asr.training.dev import DevSet
+    from asr.training.loop import Job
+    from asr.training.prepare import examples, report
+
+    normalizer, features = Normalizer(), FeatureConfig()
+    alphabet = Alphabet.from_texts(normalizer(utterance.text) for utterance in data)
+    model = config.model(len(alphabet), features.n_mels)
+    caches = Path(os.environ.get("ASR_CACHE") or "data/cache")
+    cache = open_cache(data, caches)
+    good, problems = examples(data, cache, normalizer, alphabet, model, features, config.max_seconds)
+    for line in report(problems, len(data), config.subsampling):
+        print(line, file=sys.stderr)
+    folder.write_lines("data_report.jsonl", map(dataclasses.asdict, problems))
+    if not good:
+        raise Error(f"none of {len(data)} utterances can be trained on; {folder.path}/data_report.jsonl says why")
+    hours = sum(example.seconds for example in good) / 3600
+    print(f"{len(good)} utterances, {hours:.2f} hours, {len(alphabet) - 1} characters", file=sys.stderr)
+    dev_set = None
+    if dev:
+        references = [utterance.text for utterance in dev]
+        dev_set = DevSet(open_cache(dev, caches), references, [utterance.speaker for utterance in dev])
+    settings = dataclasses.asdict(config)
+    info = {"asr": __version__, **info, "hours": round(hours, 3), "utterances": len(good), "settings": settings}
+    resume = folder.state.is_file()
+    folder.settle({"settings": settings, "data": cache.path.stem}, resume)
+    return Job(config, model, features, alphabet, normalizer, cache, good, dev_set, folder.path, info, resume)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    arguments = argparse.ArgumentParser(
+        prog="python -m asr.train",
+        description="Train an acoustic model on recordings with their texts.",
+        epilog="settings for --set, with their defaults: "
+        + ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(TrainConfig()).items()),
+    )
+    arguments.add_argument(
+        "data",
+        nargs="+",
+        type=Path,
+        help="manifests (.jsonl, .csv, .tsv) or folders (audio with .txt beside, or Kaldi); of a manifest with splits "
+        "the part 'train' is used",
+    )
+    arguments.add_argument("--out", required=True, type=Path, help="folder of the run: the model, a log, checkpoints")
+    arguments.add_argument(
+        "--dev",
+        type=Path,
+        help="manifest or folder that chooses the best model; without it the part 'dev' of DATA, if there is one",
+    )
+    arguments.add_argument("--minutes", type=float, help="how long to train, in minutes of wall-clock time")
+    arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting")
+    arguments.add_argument("--licence", default="unknown", help="of the data, kept in the model file")
+    arguments.add_argument("--resume", action="store_true", help="go on with the run in --out, with its settings")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    options = parser().parse_args(argv)
+    settings = parse_settings(options.set)
+    if options.minutes is not None:
+        settings["minutes"] = options.minutes
+    data = [utterance for source in options.data for utterance in _split(corpus.read(source), "train", True)]
+    sources = [options.dev] if options.dev else options.data
+    dev = [utterance for source in sources for utterance in _split(corpus.read(source), "dev", bool(options.dev))]
+    config = _stored_config(options.out) if options.resume else TrainConfig()
+    info = {"data": [source.name for source in options.data], "licence": options.licence}
+    model = fit(data, dev, options.out, config.updated(settings), info, options.resume)
+    print(model)
+    return 0
+
+
+def _split(utterances: list[Utterance], split: str, keep_unsplit: bool) -> list[Utterance]:
+    """The utterances of a split; where the source has no splits, all of them or none."""
+    if all(utterance.split is None for utterance in utterances):
+        return utterances if keep_unsplit else []
+    return [utterance for utterance in utterances if utterance.split == split]
+
+
+def _stored_config(out: Path) -> TrainConfig:
+    from asr.training.folder import RunFolder
+
+    return TrainConfig(**RunFolder(out).read_config()["settings"])
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

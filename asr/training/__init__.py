@@ -1,0 +1,1 @@
+"""Training: settings, prepared data, batches, augmentation, workers, the loop."""

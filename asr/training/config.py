@@ -1,0 +1,113 @@
+"""Every setting of a training run, in one flat dataclass: what `--set key=value` and a recipe may change."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from asr import Error
+from asr.model import ModelConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training run. The defaults suit hours of read speech on two cores.
+
+    How long it trains is one of `minutes`, `steps` and `epochs`: the first that is not 0 counts.
+
+    Args:
+        subsampling, channels, layers, hidden, cell, bidirectional, norm, dropout: see `asr.model.ModelConfig`.
+        minutes: wall-clock minutes; the speed is measured first and a number of steps fixed and recorded.
+        steps: updates of the weights.
+        epochs: passes over the training data.
+        batch_seconds: audio per step in seconds, padding included, over all workers together.
+        max_seconds: longer utterances are left out of training, and named in the report.
+        learning_rate: peak of the schedule; it rises linearly for `warmup` of the steps and falls to 0 by a cosine.
+        warmup: share of the steps.
+        weight_decay: decoupled (AdamW; Loshchilov and Hutter 2019), on matrices only.
+        clip: largest norm of a step's gradient.
+        frequency_masks, frequency_width: SpecAugment (Park et al. 2019): masks an utterance, widest in mel bands.
+        time_masks, time_width: masks for every second of an utterance, widest in frames.
+        evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
+        seed: draws weights, order, masks and dropout.
+        bf16: compute in bfloat16 where that is faster; the loss and the softmax stay in fp32.
+        workers: processes that share each batch; 0 means one a core on a CPU.
+    """
+
+    subsampling: int = 4
+    channels: int = 256
+    layers: int = 3
+    hidden: int = 256
+    cell: str = "gru"
+    bidirectional: bool = True
+    norm: str = "layer"
+    dropout: float = 0.1
+
+    minutes: float = 0.0
+    steps: int = 0
+    epochs: float = 60.0
+    batch_seconds: float = 120.0
+    max_seconds: float = 40.0
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    frequency_masks: int = 2
+    frequency_width: int = 20
+    time_masks: float = 0.6
+    time_width: int = 25
+    evaluations: int = 15
+    seed: int = 1
+    bf16: bool = True
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_seconds", "max_seconds", "learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise Error(f"{name} is {getattr(self, name)}; it must be more than 0")
+        if not (self.minutes or self.steps or self.epochs):
+            raise Error("minutes, steps and epochs are all 0; set one of them to say how long to train")
+
+    def model(self, vocab: int, n_mels: int) -> ModelConfig:
+        """The sizes of the model that this run trains."""
+        names = {field.name for field in dataclasses.fields(ModelConfig)} - {"vocab", "n_mels"}
+        return ModelConfig(vocab=vocab, n_mels=n_mels, **{name: getattr(self, name) for name in names})
+
+    def updated(self, changes: Mapping[str, object]) -> TrainConfig:
+        """A copy with some settings changed.
+
+        Raises:
+            asr.Error: a setting that does not exist.
+        """
+        known = {field.name for field in dataclasses.fields(self)}
+        for name in changes:
+            if name not in known:
+                raise Error(f"there is no setting {name!r}; the settings are {', '.join(sorted(known))}")
+        return dataclasses.replace(self, **changes)
+
+
+def parse_settings(pairs: Iterable[str]) -> dict[str, object]:
+    """`key=value` strings -> values of the types that `TrainConfig` declares.
+
+    Raises:
+        asr.Error: not key=value, no such setting, or a value of another type.
+    """
+    defaults = dataclasses.asdict(TrainConfig())
+    parsed: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise Error(f"--set {pair}: expected key=value, such as --set hidden=320")
+        if name not in defaults:
+            raise Error(f"--set {pair}: there is no setting {name!r}; the settings are {', '.join(defaults)}")
+        parsed[name] = _convert(pair, value, type(defaults[name]))
+    return parsed
+
+
+def _convert(pair: str, value: str, kind: type) -> object:
+    try:
+        return {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
+    except (ValueError, KeyError):
+        expected = "true or false" if kind is bool else f"a value of type {kind.__name__}"
+        raise Error(f"--set {pair}: expected {expected}") from None

@@ -1,0 +1,130 @@
+"""The folder of a training run: settings, log, the best model, and the state from which it resumes.
+
+config.json         settings, the fixed number of steps, sizes, data
+data_report.jsonl   utterances that were left out of training, and why
+log.jsonl           one object for every line of progress and every dev score
+dev.jsonl           the best model's dev texts beside their references
+model.safetensors   the best model by dev WER; without a dev set the newest
+state.safetensors   weights, optimizer and place in the schedule after the last evaluation
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from asr import Error
+from asr.checkpoint import read_tensors, write_tensors
+
+
+class RunError(Error):
+    """A run folder that cannot be used; says what to do."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A place in the schedule.
+
+    Args:
+        steps: length of the schedule.
+        step: updates that are done.
+        epoch, batch: the next batch is number `batch` of epoch `epoch`.
+        best: lowest dev WER so far, as a fraction; None before the first.
+        seconds: wall-clock seconds of training so far.
+    """
+
+    steps: int
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    best: float | None = None
+    seconds: float = 0.0
+
+
+class RunFolder:
+    """Reads and writes the files of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = path / "model.safetensors"
+        self.state = path / "state.safetensors"
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file beside its place, then rename it."""
+        path = self.path / name
+        beside = path.with_name(f".{name}.{os.getpid()}.part")
+        try:
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def write_lines(self, name: str, objects: Iterable[Mapping[str, object]]) -> None:
+        """A JSON Lines file."""
+        self.write_text(name, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in objects))
+
+    def log(self, entry: Mapping[str, object]) -> None:
+        """Append an object to log.jsonl."""
+        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+    def settle(self, config: Mapping[str, object], resume: bool) -> None:
+        """Write config.json, or, when a run is resumed, make sure that nothing in it has changed.
+
+        Raises:
+            RunError: names what has changed.
+        """
+        if resume and (stored := self.read_config()) != config:
+            changed = [name for name in config["settings"] if stored["settings"].get(name) != config["settings"][name]]
+            what = ", ".join(changed) or "data"
+            raise RunError(f"{self.path}: this run began with other {what}; resume with the same, or start another run")
+        self.write_text("config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+    def read_config(self) -> dict[str, object]:
+        """What config.json holds.
+
+        Raises:
+            RunError: there is none.
+        """
+        path = self.path / "config.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{path}: no such file; there is no run to resume in {self.path}") from None
+
+    def save_state(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        """Everything that the next step depends on."""
+        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        for i, state in optimizer.state_dict()["state"].items():
+            tensors.update({f"optimizer.{i}.{name}": tensor for name, tensor in state.items()})
+        write_tensors(self.state, tensors, {"progress": json.dumps(vars(progress))})
+
+    def load_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+        """Put a saved state into the model and the optimizer, in place.
+
+        Raises:
+            CheckpointError: the file is damaged.
+            RunError: it belongs to a model of other sizes.
+        """
+        tensors, metadata = read_tensors(self.state)
+        optimizer_state: dict[int, dict[str, Tensor]] = {}
+        weights = {}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            if part == "model":
+                weights[rest] = tensor
+            else:
+                number, _, key = rest.partition(".")
+                optimizer_state.setdefault(int(number), {})[key] = tensor
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise RunError(f"{self.state}: does not fit the settings of this run ({error})") from None
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": optimizer_state})
+        return Progress(**json.loads(metadata["progress"]))

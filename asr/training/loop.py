@@ -1,0 +1,357 @@
+"""The training loop: batches, updates, schedule, dev scores, checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import ctc_loss
+
+from asr import Error, checkpoint
+from asr.decode import BLANK
+from asr.features import FeatureConfig, LogMel
+from asr.model import AcousticModel, ModelConfig
+from asr.recognizer import Recognizer, pad
+from asr.score import Score
+from asr.text import Alphabet, Normalizer
+from asr.training.augment import key, spec_augment
+from asr.training.batches import epoch_batches
+from asr.training.cache import AudioCache
+from asr.training.config import TrainConfig
+from asr.training.dev import DevSet
+from asr.training.folder import Progress, RunFolder
+from asr.training.prepare import Example
+from asr.training.workers import Group
+
+PROBE_WARMUP, PROBE_STEPS = 3, 15  # steps that measure the speed for `minutes`: not counted, counted
+PRINT_SECONDS = 15.0  # between two lines of progress
+BAD_STEPS = 5  # steps in a row with a loss that is not finite before training stops
+BLANKS_ARE_NORMAL = 0.3  # share of the run in which blank-only output is no reason to worry
+BLANK_ONLY = (
+    "warning: the output is only blanks. CTC models begin so, but by now letters should come: train longer (more "
+    "epochs), with smaller batches (batch_seconds), another learning_rate (half, double), or less subsampling; and "
+    "check that texts and recordings belong together (listen to a few)."
+)
+
+
+class TrainingError(Error):
+    """Training that cannot go on; says what to try."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to train.
+
+    Args:
+        config: settings.
+        model, features, alphabet, normalizer: what the model file will say of itself.
+        cache, examples: the training data.
+        dev: chooses the best model; None keeps the newest.
+        out: the run's folder.
+        info: where the model comes from, for the model file.
+        resume: go on from the run's saved state.
+    """
+
+    config: TrainConfig
+    model: ModelConfig
+    features: FeatureConfig
+    alphabet: Alphabet
+    normalizer: Normalizer
+    cache: AudioCache
+    examples: list[Example]
+    dev: DevSet | None
+    out: Path
+    info: dict[str, object]
+    resume: bool
+
+
+def train(group: Group, job: Job) -> None:
+    """Train to the end of the schedule, as one of the workers; see `asr.training.folder` for what it leaves."""
+    trainer = Trainer(group, job)
+    if job.resume:
+        trainer.restore()
+    else:
+        trainer.plan()
+    trainer.run()
+
+
+class Trainer:
+    """One worker's model, optimizer and place in the schedule."""
+
+    def __init__(self, group: Group, job: Job) -> None:
+        self.group, self.job, self.config = group, job, job.config
+        torch.manual_seed(key(self.config.seed))
+        self.model = AcousticModel(job.model)
+        self.gradient = flat_gradient(self.model)
+        groups = decay_groups(self.model, self.config.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.features = LogMel(job.features)
+        self.audio = job.cache.reader()
+        self.bf16 = self.config.bf16 and bf16_pays()
+        self.folder = RunFolder(job.out)
+        self.progress = Progress(steps=self.config.steps)
+        self.bad_steps = 0
+
+    def plan(self) -> None:
+        """Fix the number of steps."""
+        if self.config.steps:
+            steps = self.config.steps
+        elif self.config.minutes:
+            steps = self.group.agreed(self._steps_in(self.config.minutes * 60))
+        else:
+            steps = round(self.config.epochs * len(self._batches(0)))
+        self.progress = Progress(steps=max(1, steps))
+        if self.group.leads:
+            self._say(f"{self.progress.steps} steps, {self.group.size} workers, {'bf16' if self.bf16 else 'fp32'}")
+
+    def restore(self) -> None:
+        """Go on from the saved state."""
+        self.progress = self.folder.load_state(self.model, self.optimizer)
+        if self.group.leads:
+            self._say(f"resumed after step {self.progress.step} of {self.progress.steps}")
+
+    def _steps_in(self, seconds: float) -> int:
+        """Steps that fit into the time: measured on real batches, then everything is put back as it was."""
+        before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.progress = Progress(steps=PROBE_WARMUP + PROBE_STEPS)
+        batches = self._batches(0)
+        start = 0.0
+        for i in range(self.progress.steps):
+            if i == PROBE_WARMUP:
+                start = time.monotonic()
+            self.update(batches[i % len(batches)])
+        per_step = (time.monotonic() - start) / PROBE_STEPS
+        start = time.monotonic()
+        if self.job.dev:
+            self.job.dev.transcribe(self._recognizer(), self.group)
+        per_evaluation = time.monotonic() - start
+        self.model.load_state_dict(before)
+        self.optimizer.state.clear()
+        return int((seconds - self.config.evaluations * per_evaluation) / per_step)
+
+    def run(self) -> None:
+        """From the current step to the last."""
+        meter = Meter(self.progress)
+        for batch in self._remaining_batches():
+            torch.manual_seed(key(self.config.seed, self.progress.step, self.group.rank))  # dropout
+            loss = self.update(batch)
+            self._advance(step=self.progress.step + 1, batch=self.progress.batch + 1)
+            meter.add(loss, sum(self.job.examples[i].seconds for i in batch))
+            if self.group.leads and meter.due():
+                self.folder.log(meter.entry(self.progress, self._rate()))
+                self._say(meter.line(self.progress))
+                meter.clear()
+            if self._at_evaluation():
+                self._evaluate()
+                self._advance(seconds=meter.seconds())
+                if self.group.leads:
+                    self.folder.save_state(self.model, self.optimizer, self.progress)
+
+    def _advance(self, **changes: float) -> None:
+        self.progress = dataclasses.replace(self.progress, **changes)
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        seconds = [example.seconds for example in self.job.examples]
+        return epoch_batches(seconds, self.config.batch_seconds, self.config.seed, epoch)
+
+    def _remaining_batches(self) -> Iterator[list[int]]:
+        while self.progress.step < self.progress.steps:
+            for batch in self._batches(self.progress.epoch)[self.progress.batch :]:
+                yield batch
+                if self.progress.step >= self.progress.steps:
+                    return
+            self._advance(epoch=self.progress.epoch + 1, batch=0)
+
+    def _rate(self) -> float:
+        """Learning rate of this step: linear warm-up, then a cosine to 0 (Loshchilov and Hutter 2017)."""
+        steps, step = self.progress.steps, self.progress.step
+        warmup = max(1, round(self.config.warmup * steps))
+        if step < warmup:
+            return self.config.learning_rate * (step + 1) / warmup
+        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+    def update(self, batch: list[int]) -> float:
+        """One step on a batch that the workers share; returns the batch's loss per token."""
+        examples = [self.job.examples[i] for i in batch]
+        tokens = sum(len(example.ids) for example in examples)
+        self.gradient.zero_()
+        total = torch.zeros(1)
+        if mine := self.group.share(examples):
+            loss = self._loss(mine) / tokens
+            loss.backward()
+            total += loss.item()
+        self.group.add_up(total)
+        self.group.add_up(self.gradient)
+        norm = self.gradient.norm().item()
+        if math.isfinite(total.item()) and math.isfinite(norm):
+            self.bad_steps = 0
+            self._descend(norm)
+        else:
+            self._skip(examples)
+        return total.item()
+
+    def _loss(self, examples: list[Example]) -> Tensor:
+        """Sum of the utterances' CTC losses: negative log-probabilities of their texts (Graves et al. 2006)."""
+        self.model.train()
+        features, frames = self.features(*pad([self.audio[example.number] for example in examples]))
+        keys = [key(self.config.seed, self.progress.epoch, example.number) for example in examples]
+        features = spec_augment(features, frames, self.config, self.job.features.hop_ms, keys)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            log_probs, frames = self.model(features, frames)
+        targets = torch.tensor([token for example in examples for token in example.ids])
+        target_lengths = torch.tensor([len(example.ids) for example in examples])
+        return ctc_loss(log_probs.transpose(0, 1), targets, frames, target_lengths, blank=BLANK, reduction="sum")
+
+    def _descend(self, norm: float) -> None:
+        """Change the weights, with the gradient cut to its largest norm (Pascanu et al. 2013)."""
+        if norm > self.config.clip:
+            self.gradient.mul_(self.config.clip / norm)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = self._rate()
+        self.optimizer.step()
+
+    def _skip(self, examples: list[Example]) -> None:
+        """Leave the weights as they are after a loss that is not finite; stop after several in a row."""
+        self.bad_steps += 1
+        names = ", ".join(example.id for example in examples[:5])
+        if self.group.leads:
+            self._say(f"step {self.progress.step}: loss not finite, step skipped; utterances {names}...")
+        if self.bad_steps >= BAD_STEPS:
+            raise TrainingError(
+                f"the loss was not finite in {BAD_STEPS} steps in a row; try a lower learning_rate (it is "
+                f"{self.config.learning_rate:g}) or bf16=false, and look at these utterances: {names}"
+            )
+
+    def _at_evaluation(self) -> bool:
+        """Evaluations are spread evenly; the last one comes after the last step."""
+        step, steps = self.progress.step, self.progress.steps
+        count = min(self.config.evaluations, steps)
+        return step * count // steps > (step - 1) * count // steps
+
+    def _evaluate(self) -> None:
+        """Score the dev set and keep the model if it is the best; without a dev set keep the newest."""
+        average_buffers(self.model, self.group)
+        if self.job.dev is None:
+            if self.group.leads:
+                self._save_model({"steps": self.progress.step})
+            return
+        recognizer = self._recognizer()
+        texts = self.job.dev.transcribe(recognizer, self.group)
+        result = self.job.dev.score(recognizer, texts)
+        is_best = self.progress.best is None or result.wer < self.progress.best
+        if is_best:
+            self._advance(best=result.wer)
+        if self.group.leads:
+            self._report(result, texts, is_best)
+
+    def _report(self, result: Score, texts: list[str], is_best: bool) -> None:
+        self.folder.log({"step": self.progress.step, "dev": result.to_dict()})
+        mark = " (best so far)" if is_best else ""
+        self._say(f"step {self.progress.step}: dev WER {result.wer:.2%} CER {result.cer:.2%}{mark}")
+        if not any(texts) and self.progress.step > BLANKS_ARE_NORMAL * self.progress.steps:
+            self._say(BLANK_ONLY)
+        if is_best:
+            pairs = zip(self.job.dev.references, texts, strict=True)
+            self.folder.write_lines("dev.jsonl", ({"reference": a, "hypothesis": b} for a, b in pairs))
+            self._save_model({"steps": self.progress.step, "dev": result.to_dict()})
+
+    def _save_model(self, results: dict[str, object]) -> None:
+        job = self.job
+        weights, info = self.model.state_dict(), {**job.info, **results}
+        stored = checkpoint.Checkpoint(job.model, job.features, job.alphabet, job.normalizer, weights, info)
+        checkpoint.save(self.folder.model, stored)
+
+    def _recognizer(self) -> Recognizer:
+        job = self.job
+        return Recognizer(self.model.eval(), self.features, job.alphabet, job.normalizer, job.info)
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+class Meter:
+    """Loss and speed since the last line of progress, and the time since the run began."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.earlier = progress.seconds  # of a run that was resumed
+        self.first_step = progress.step
+        self.began = time.monotonic()
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin a new line."""
+        self.since = time.monotonic()
+        self.loss, self.count, self.audio = 0.0, 0, 0.0
+
+    def add(self, loss: float, seconds: float) -> None:
+        """Count a step: its loss per token, and its audio without padding."""
+        self.loss += loss
+        self.count += 1
+        self.audio += seconds
+
+    def due(self) -> bool:
+        """Time for a line."""
+        return time.monotonic() - self.since >= PRINT_SECONDS
+
+    def seconds(self) -> float:
+        """Wall-clock seconds of training, earlier parts of the run included."""
+        return self.earlier + time.monotonic() - self.began
+
+    def entry(self, progress: Progress, rate: float) -> dict[str, float]:
+        """What the log keeps."""
+        return {
+            "step": progress.step,
+            "epoch": progress.epoch,
+            "seconds": round(self.seconds(), 1),
+            "loss": self.loss / self.count,
+            "learning_rate": rate,
+            "audio_hours_per_hour": self.audio / (time.monotonic() - self.since),
+        }
+
+    def line(self, progress: Progress) -> str:
+        """What a person reads."""
+        per_step = (time.monotonic() - self.began) / (progress.step - self.first_step)
+        left = per_step * (progress.steps - progress.step)
+        return (
+            f"step {progress.step}/{progress.steps} epoch {progress.epoch + 1} loss {self.loss / self.count:.3f} "
+            f"{self.audio / (time.monotonic() - self.since):.0f} h/h {left / 60:.1f} min left"
+        )
+
+
+def flat_gradient(model: nn.Module) -> Tensor:
+    """One vector that holds the gradients of all parameters, which become views of it: added up in one call."""
+    parameters = list(model.parameters())
+    flat = torch.zeros(sum(parameter.numel() for parameter in parameters))
+    start = 0
+    for parameter in parameters:
+        parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
+        start += parameter.numel()
+    return flat
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Weight decay for matrices, none for biases and normalisation."""
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def average_buffers(model: nn.Module, group: Group) -> None:
+    """The running statistics of batch normalisation differ between workers; the model's are their mean."""
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            group.add_up(buffer)
+            buffer /= group.size
+
+
+def bf16_pays() -> bool:
+    """Whether the CPU multiplies bf16 matrices in hardware; elsewhere bf16 is slower than fp32."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,51 @@
+"""yesno: one man says "yes" and "no" in Hebrew; the smallest test that a recognizer learns anything at all.
+
+0.1 hours, 60 recordings of 8 words, 1 speaker, 8 kHz. Home: https://www.openslr.org/1/, which offers it
+freely. A recording's name is its text: 1 is yes, 0 is no. Kaldi trains on the first half of the sorted list
+and tests on the second: 30 recordings, 240 words. Published: Kaldi (monophones) 0% WER, icefall (TDNN, CTC)
+0.42%, 1 word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from asr.corpus import Utterance
+from recipes import Recipe, recordings
+from recipes.archive import Archive, ensure
+
+ARCHIVE = Archive(
+    urls=("https://www.openslr.org/resources/1/waves_yesno.tar.gz",),
+    folder="yesno/waves_yesno",
+    inside="waves_yesno",
+    # stated by torchaudio, src/torchaudio/datasets/yesno.py
+    checksum="sha256:c3f49e0cca421f96b75b41640749167b52118f232498667ca7a5f9416aef8e73",
+)
+
+
+def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]]:
+    """The two halves of the sorted list; no dev, since training takes a fixed number of steps."""
+    paths = [path for _, path in recordings(ensure(ARCHIVE, corpora), "[01](_[01])*")]
+    half = len(paths) // 2
+    return {"train": _part(paths[:half], "train"), "dev": [], "test": _part(paths[half:], "test")}
+
+
+def _part(paths: list[Path], split: str) -> list[Utterance]:
+    return [Utterance(path.stem, path, _text(path.stem), speaker="one", split=split) for path in paths]
+
+
+def _text(name: str) -> str:
+    """NO NO YES from 0_0_1."""
+    return " ".join("YES" if digit == "1" else "NO" for digit in name.split("_"))
+
+
+recipe = Recipe(
+    name="yesno",
+    archives=(ARCHIVE,),
+    read=read,
+    settings={},
+    test="test",
+    licence="free to use (OpenSLR 1)",
+    description="one man saying yes and no in Hebrew, 8 words a recording",
+)

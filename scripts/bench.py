@@ -1,0 +1,426 @@
+"""Benchmarks, side by side with peers in one run: `python scripts/bench.py training|transcribe [--json]`.
+
+training    Hours of audio trained on per hour of wall-clock, by the training loop's own steps on real audio: our model
+            (3x256 bidirectional GRU at 4x subsampling) and a stack like Deep Speech 2, on the same batches, features,
+            SpecAugment and workers; and the matrix products that this machine manages at the same time. Systems take
+            turns, so that a disturbance hits all of them; figures are medians. Needs train-clean-5 in $ASR_CORPORA.
+transcribe  Time and memory of transcribing 10 seconds: once the model is loaded, on one thread, and as a command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))  # recipes are not in the installed package
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from asr import Error, audio, command
+from asr.corpus import Utterance, audio_files
+from asr.features import FeatureConfig
+from asr.model import KERNEL, STRIDE, ModelConfig
+from asr.recognizer import find_model, load
+from asr.train import prepare
+from asr.training.batches import epoch_batches, padding_share
+from asr.training.config import TrainConfig
+from asr.training.folder import RunFolder
+from asr.training.loop import Job, Trainer, decay_groups, flat_gradient
+from asr.training.workers import Group, launch
+from recipes import corpora_folder
+from recipes.mini_librispeech import read_part, recipe
+
+WORKERS = 2  # single-threaded, as asr.train starts them
+SIZES = {"subsampling": 4, "layers": 3, "hidden": 256}  # the model that is measured
+GEMM_SIZE = 1024  # rows and columns of the matrices whose product measures the machine
+RECORDING_SECONDS = 10.0
+WARM_UPS, RUNS = 3, 15  # transcriptions once loaded: not counted, counted
+COMMAND_RUNS = 3
+
+
+# Training
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure: the defaults take about three minutes on two cores.
+
+    Args:
+        repeats: turns of each system; the median counts.
+        steps: updates in a turn.
+        gemm_seconds: how long a turn multiplies matrices, of each type.
+    """
+
+    repeats: int = 5
+    steps: int = 6
+    gemm_seconds: float = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """Training speed. Audio is counted without padding; hours per hour and seconds per second are the same number.
+
+    Args:
+        hours_per_hour: audio that our model trains on, hours in an hour of wall-clock.
+        deepspeech_hours_per_hour: the peer with Deep Speech 2's strides, whose recurrent layers see 50 frames a second.
+        deepspeech_4x_hours_per_hour: the same with our 25 frames a second.
+        bf16_gflops, fp32_gflops: matrix products of all workers at once, 10^9 operations a second.
+        gflop_per_second: operations of our model's matrix products for a second of audio, 10^9.
+        padding_share: share of the padded audio that is padding.
+        batch_seconds, workers: audio in a step, and processes that share it.
+    """
+
+    hours_per_hour: float
+    deepspeech_hours_per_hour: float
+    deepspeech_4x_hours_per_hour: float
+    bf16_gflops: float
+    fp32_gflops: float
+    gflop_per_second: float
+    padding_share: float
+    batch_seconds: float
+    workers: int
+
+    @property
+    def ratio_to_deepspeech(self) -> float:
+        """How many times faster our model trains than the peer."""
+        return self.hours_per_hour / self.deepspeech_hours_per_hour
+
+    @property
+    def ratio_to_deepspeech_4x(self) -> float:
+        """The same against the peer with our frame rate."""
+        return self.hours_per_hour / self.deepspeech_4x_hours_per_hour
+
+    @property
+    def gemm_share(self) -> float:
+        """Share of the machine's bf16 peak that whole training steps reach by their matrix products alone."""
+        return self.hours_per_hour * self.gflop_per_second / self.bf16_gflops
+
+    def to_dict(self) -> dict[str, float]:
+        """What `--json` prints."""
+        derived = ("ratio_to_deepspeech", "ratio_to_deepspeech_4x", "gemm_share")
+        return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in derived}}
+
+    def describe(self) -> str:
+        """Lines for a person."""
+        return "\n".join(
+            [
+                f"batches of {self.batch_seconds:g} s ({self.padding_share:.1%} padding), {self.workers} workers",
+                f"asr                {self.hours_per_hour:6.1f} hours of audio per hour",
+                f"Deep-Speech-like   {self.deepspeech_hours_per_hour:6.1f}   asr is {self.ratio_to_deepspeech:.2f} "
+                "times as fast",
+                f"  at 4x as asr     {self.deepspeech_4x_hours_per_hour:6.1f}   asr is "
+                f"{self.ratio_to_deepspeech_4x:.2f} times as fast",
+                f"matrix products    {self.bf16_gflops:.0f} GFLOP/s bf16, {self.fp32_gflops:.0f} fp32; asr's steps "
+                f"reach {self.gemm_share:.1%} of bf16",
+            ]
+        )
+
+
+def training() -> TrainingFigures:
+    """Measure on the mini_librispeech recipe's training part, with its settings.
+
+    Raises:
+        asr.Error: the corpus is not there.
+    """
+    folder = corpora_folder() / "LibriSpeech" / "train-clean-5"
+    if not folder.is_dir():
+        raise Error(
+            f"{folder} is not there; set ASR_CORPORA to the folder of corpora that holds LibriSpeech/train-clean-5, "
+            "or let `python scripts/run_recipe.py mini_librispeech` download it"
+        )
+    config = TrainConfig().updated({**recipe.settings, **SIZES})
+    return measure(read_part(folder, "train"), config, Plan())
+
+
+def measure(utterances: Sequence[Utterance], config: TrainConfig, plan: Plan) -> TrainingFigures:
+    """Measure training on these utterances with these settings."""
+    with tempfile.TemporaryDirectory() as folder:
+        schedule = {"steps": plan.repeats * plan.steps, "workers": WORKERS}
+        job = prepare(utterances, [], RunFolder(Path(folder)), config.updated(schedule), {})
+        launch(WORKERS, take_turns, job, plan)
+        medians = json.loads((job.out / "medians.json").read_text(encoding="utf-8"))
+    return TrainingFigures(
+        **medians,
+        gflop_per_second=flops_per_second(job.model, job.features) / 1e9,
+        padding_share=padding_share(batches_of(job), [example.seconds for example in job.examples]),
+        batch_seconds=config.batch_seconds,
+        workers=WORKERS,
+    )
+
+
+def batches_of(job: Job) -> list[list[int]]:
+    """The batches of a run's first epoch."""
+    seconds = [example.seconds for example in job.examples]
+    return epoch_batches(seconds, job.config.batch_seconds, job.config.seed, epoch=0)
+
+
+def take_turns(group: Group, job: Job, plan: Plan) -> None:
+    """Measure all systems in turn, as one of the workers; the leading one writes the medians to `medians.json`."""
+    systems = {
+        "hours_per_hour": Trainer(group, job),
+        "deepspeech_hours_per_hour": PeerTrainer(group, job, time_stride=1),
+        "deepspeech_4x_hours_per_hour": PeerTrainer(group, job, time_stride=2),
+    }
+    batches = batches_of(job)
+    for trainer in systems.values():
+        audio_per_second(trainer, batches[:2])  # warm-up
+    found: dict[str, list[float]] = defaultdict(list)
+    for repeat in range(plan.repeats):
+        turn = [batches[i % len(batches)] for i in range(repeat * plan.steps, (repeat + 1) * plan.steps)]
+        for name, trainer in systems.items():
+            found[name].append(audio_per_second(trainer, turn))
+        found["bf16_gflops"].append(gemm_speed(group, torch.bfloat16, plan.gemm_seconds) / 1e9)
+        found["fp32_gflops"].append(gemm_speed(group, torch.float32, plan.gemm_seconds) / 1e9)
+        if group.leads:
+            latest = ", ".join(f"{name} {values[-1]:.0f}" for name, values in found.items())
+            print(f"turn {repeat + 1} of {plan.repeats}: {latest}", file=sys.stderr, flush=True)
+    if group.leads:
+        medians = {name: statistics.median(values) for name, values in found.items()}
+        RunFolder(job.out).write_text("medians.json", json.dumps(medians))
+
+
+def audio_per_second(trainer: Trainer, batches: Sequence[Sequence[int]]) -> float:
+    """Seconds of audio that the workers train on in a second."""
+    seconds = sum(trainer.job.examples[i].seconds for batch in batches for i in batch)
+    wait_for_all(trainer.group)
+    start = time.perf_counter()
+    for batch in batches:
+        trainer.update(batch)
+    return seconds / (time.perf_counter() - start)
+
+
+def wait_for_all(group: Group) -> None:
+    """Return when every worker has come here."""
+    group.add_up(torch.zeros(1))
+
+
+def gemm_speed(group: Group, dtype: torch.dtype, seconds: float) -> float:
+    """Floating-point operations a second of square matrix products, summed over workers that run at once."""
+    a, b = torch.randn(2, GEMM_SIZE, GEMM_SIZE).to(dtype)
+    product = a @ b
+    wait_for_all(group)
+    start, count = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds:
+        torch.mm(a, b, out=product)
+        count += 1
+    speed = torch.tensor(count * 2 * GEMM_SIZE**3 / elapsed)
+    group.add_up(speed)
+    return speed.item()
+
+
+def flops_per_second(model: ModelConfig, features: FeatureConfig) -> float:
+    """Floating-point operations of a GRU model's matrix products when it trains on a second of audio.
+
+    A multiplication with its addition is 2. Each product comes once forward and twice backward, for its weights and
+    for its input; but nobody asks for the gradient of the features, so the first convolution comes twice in all.
+    """
+    frames = 1000 / features.hop_ms  # a second
+    inputs, passes, total = model.n_mels, 2, 0.0
+    for _ in range(model.subsampling.bit_length() - 1):
+        frames /= STRIDE
+        total += passes * 2 * frames * KERNEL * inputs * model.channels
+        inputs, passes = model.channels, 3
+    gates = 3 * model.width  # of all directions
+    for _ in range(model.layers):
+        total += passes * 2 * frames * (inputs + model.hidden) * gates
+        inputs = model.width
+    return total + passes * 2 * frames * inputs * model.vocab
+
+
+class DeepSpeech(nn.Module):
+    """The peer: the stack of Deep Speech 2 (Amodei et al. 2016) in the sizes of SeanNaren/deepspeech.pytorch.
+
+    Two 2-D convolutions over frequency and time, bidirectional GRUs over packed batches with their directions summed,
+    batch normalisation before each but the first, and a linear layer.
+
+    Args:
+        config: its vocab, n_mels, layers and hidden are used.
+        time_stride: of the second convolution: 1 as there (2x subsampling in all), or 2 (4x).
+    """
+
+    def __init__(self, config: ModelConfig, time_stride: int = 1) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            [
+                nn.Conv2d(1, 32, kernel_size=(41, 11), stride=(2, 2), padding=(20, 5)),
+                nn.Conv2d(32, 32, kernel_size=(21, 11), stride=(2, time_stride), padding=(10, 5)),
+            ]
+        )
+        self.convolution_norms = nn.ModuleList(nn.BatchNorm2d(32) for _ in self.convolutions)
+        bands = -(-config.n_mels // 4)  # each convolution keeps every second one, rounded up
+        sizes = [32 * bands] + [config.hidden] * (config.layers - 1)
+        self.layers = nn.ModuleList(nn.GRU(size, config.hidden, bidirectional=True) for size in sizes)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(config.hidden) for _ in self.layers)
+        self.output = nn.Linear(config.hidden, config.vocab, bias=False)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, M) features, (B,) frames -> (B, T', V) log-probs, (B,) frames."""
+        x, lengths = self._convolve(features.transpose(1, 2).unsqueeze(1), lengths)
+        x = x.flatten(1, 2).permute(2, 0, 1)  # (B, 32, M', T') -> (T', B, 32 * M')
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+            both, _ = pad_packed_sequence(layer(packed)[0])  # (T', B, 2 * hidden)
+            x = both.unflatten(2, (2, -1)).sum(2)
+            x = norm(x.flatten(0, 1)).view_as(x)
+        return self.output(x).transpose(0, 1).log_softmax(dim=-1), lengths
+
+    def _convolve(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1, M, T), (B,) -> (B, 32, M', T'), (B,); zeros stay zeros in the padding."""
+        for convolution, norm in zip(self.convolutions, self.convolution_norms, strict=True):
+            x = nn.functional.hardtanh(norm(convolution(x)), 0, 20)
+            lengths = (lengths - 1) // convolution.stride[1] + 1
+            x = x * (torch.arange(x.shape[3]) < lengths[:, None])[:, None, None]
+        return x, lengths
+
+
+class PeerTrainer(Trainer):
+    """The training loop's step around the peer, in fp32."""
+
+    def __init__(self, group: Group, job: Job, time_stride: int) -> None:
+        super().__init__(group, dataclasses.replace(job, config=dataclasses.replace(job.config, bf16=False)))
+        self.model = DeepSpeech(job.model, time_stride)
+        self.gradient = flat_gradient(self.model)
+        self.optimizer = torch.optim.AdamW(decay_groups(self.model, self.config.weight_decay), fused=True)
+
+
+# Transcription
+
+
+@dataclass(frozen=True)
+class TranscribeFigures:
+    """Speed and memory of transcribing one recording.
+
+    Args:
+        rtf: seconds of work per second of audio, model loaded, one thread.
+        seconds: the whole command, start of Python and loading included.
+        peak_mib: the most memory that the command held.
+        audio_seconds: length of the recording.
+        text: what came out.
+    """
+
+    rtf: float
+    seconds: float
+    peak_mib: float
+    audio_seconds: float
+    text: str
+
+    def to_dict(self) -> dict[str, float | str]:
+        """What `--json` prints."""
+        return dataclasses.asdict(self)
+
+    def describe(self) -> str:
+        """Lines for a person."""
+        return "\n".join(
+            [
+                f"{self.audio_seconds:g} s of speech: {self.text}",
+                f"once loaded, one thread: real-time factor {self.rtf:.4f} ({1000 * self.rtf * self.audio_seconds:.0f} ms)",
+                f"whole command: {self.seconds:.2f} s, {self.peak_mib:.0f} MiB",
+            ]
+        )
+
+
+def transcribe(model: str) -> TranscribeFigures:
+    """Measure a model that ships (by name) or a model file (by path).
+
+    Raises:
+        asr.Error: no such model, no recording at hand, or the command fails.
+    """
+    torch.set_num_threads(1)
+    samples = recording()
+    recognizer = load(model)
+    text = recognizer.transcribe(samples).text
+    seconds = [_timed(lambda: recognizer.transcribe(samples)) for _ in range(WARM_UPS + RUNS)][WARM_UPS:]
+    duration = len(samples) / audio.SAMPLE_RATE
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recording.wav"
+        soundfile.write(path, samples, audio.SAMPLE_RATE)
+        whole = statistics.median(_timed(lambda: run_command(path, model)) for _ in range(COMMAND_RUNS))
+    return TranscribeFigures(
+        statistics.median(seconds) / duration, whole, _peak_of_commands(), duration, text
+    )
+
+
+def recording(seconds: float = RECORDING_SECONDS) -> np.ndarray:
+    """(samples,) of exactly that length: LibriSpeech where it is at hand, else the samples that ship, joined.
+
+    Raises:
+        asr.Error: neither is long enough.
+    """
+    real = corpora_folder() / "LibriSpeech" / "dev-clean"
+    folder = real if real.is_dir() else PROJECT / "data" / "samples"
+    needed = round(seconds * audio.SAMPLE_RATE)
+    joined = np.zeros(0, np.float32)
+    for path in audio_files(folder):
+        joined = np.concatenate([joined, audio.load(path)])
+        if len(joined) >= needed:
+            return joined[:needed]
+    raise Error(f"{folder} holds {len(joined) / audio.SAMPLE_RATE:.1f} s of speech; {seconds:g} s are needed")
+
+
+def run_command(path: Path, model: str) -> None:
+    """Transcribe a file as a user does.
+
+    Raises:
+        asr.Error: it failed.
+    """
+    line = [sys.executable, "-m", "asr.transcribe", str(path), "--model", str(find_model(model).resolve())]
+    done = subprocess.run(line, cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode:
+        raise Error(f"{' '.join(line)} ended with status {done.returncode}: {done.stderr.strip()}")
+
+
+def _timed(work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _peak_of_commands() -> float:
+    """MiB that the largest of the commands held, as the system counted."""
+    import resource  # not on Windows, where only this figure needs it
+
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB elsewhere
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    arguments = argparse.ArgumentParser(
+        prog="python scripts/bench.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = arguments.add_subparsers(dest="what", required=True, metavar="training|transcribe")
+    for name in ("training", "transcribe"):
+        what.add_parser(name).add_argument("--json", action="store_true", help="print one JSON object")
+    what.choices["transcribe"].add_argument(
+        "--model", default="en", help="name or file of a model (default: en)"
+    )
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    options = parser().parse_args(argv)
+    figures = training() if options.what == "training" else transcribe(options.model)
+    print(json.dumps(figures.to_dict()) if options.json else figures.describe())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

@@ -1,0 +1,91 @@
+"""Fixtures that every test file may use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Path:
+    """The folder of real corpora; its absence skips a test on a user's machine and fails it in CI."""
+    folder = Path(os.environ.get("ASR_CORPORA", PROJECT.parent / "shared" / "corpora"))
+    if not folder.is_dir():
+        reason = f"needs real speech: {folder} is not a folder (set ASR_CORPORA)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shipped_model() -> Path:
+    """The model `en` of the package; its absence skips a test on a developer's machine and fails it in CI."""
+    path = PROJECT / "asr" / "models" / "en.safetensors"
+    if not path.is_file():
+        reason = f"needs the shipped model: {path} is not there"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with random weights, for all that does not depend on what a model has learnt."""
+    import torch
+
+    from asr import checkpoint
+    from asr.features import FeatureConfig
+    from asr.model import AcousticModel, ModelConfig
+    from asr.text import Alphabet, Normalizer
+
+    alphabet = Alphabet.from_texts(["abcdefghijklmnopqrstuvwxyz'é "])
+    config = ModelConfig(vocab=len(alphabet), channels=16, layers=2, hidden=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AcousticModel(config)
+    for weight in model.parameters():
+        weight.data *= 4  # lively: many different letters, and few near ties
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    weights, info = model.state_dict(), {"data": ["none"], "licence": "CC0-1.0"}
+    checkpoint.save(path, checkpoint.Checkpoint(config, FeatureConfig(), alphabet, Normalizer(), weights, info))
+    return path
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Recordings of 3.1, 0.4, 5.0 and 1.7 seconds that sound a little like speech: noise in syllables."""
+    import numpy as np
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("recordings")
+    random = np.random.default_rng(0)
+    paths = []
+    for name, seconds in (("d.wav", 3.1), ("c.flac", 0.4), ("b.wav", 5.0), ("a.ogg", 1.7)):
+        time = np.arange(round(seconds * 16_000)) / 16_000
+        syllables = np.sin(2 * np.pi * 2 * time) ** 2 * 0.1
+        pitch = np.sin(2 * np.pi * np.cumsum(random.uniform(80, 3000, len(time))) / 16_000)
+        soundfile.write(folder / name, syllables * (random.standard_normal(len(time)) + pitch), 16_000)
+        paths.append(folder / name)
+    return paths
+
+
+@pytest.fixture
+def run_module() -> Callable[..., subprocess.CompletedProcess]:
+    """Runs `python -m MODULE ARGUMENT...` as a user does, from any folder; stdout and stderr are captured as text."""
+
+    def run(module: str, *arguments: object, **options: object) -> subprocess.CompletedProcess:
+        environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        defaults = {"env": environment, "capture_output": True, "text": True, "timeout": 120}
+        return subprocess.run(command, check=False, **{**defaults, **options})
+
+    return run

@@ -1,0 +1,159 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr.training.augment import key, spec_augment
+from asr.training.config import TrainConfig
+
+HOP_MS = 10.0
+MELS = 80
+CONFIG = TrainConfig()
+
+
+def ones(*frames):
+    """A batch without a zero, padding included, so that every zero afterwards is a mask."""
+    return torch.ones(len(frames), max(frames), MELS), torch.tensor(frames)
+
+
+def masked_bands(features):
+    """(T, M) -> (M,) which mel bands are masked in every frame."""
+    return (features == 0).all(dim=0)
+
+
+def masked_frames(features):
+    """(T, M) -> (T,) which frames are masked in every band."""
+    return (features == 0).all(dim=1)
+
+
+def longest_run(flags):
+    longest = current = 0
+    for flag in flags.tolist():
+        current = current + 1 if flag else 0
+        longest = max(longest, current)
+    return longest
+
+
+utterances = st.lists(st.tuples(st.integers(1, 400), st.integers(0, 2**63 - 1)), min_size=1, max_size=4)
+
+
+@given(utterances)
+def test_only_an_utterances_own_frames_are_masked(batch):
+    frames, keys = map(list, zip(*batch, strict=True))
+    features, lengths = ones(*frames)
+    masked = spec_augment(features, lengths, CONFIG, HOP_MS, keys)
+    for row, length in zip(masked, frames, strict=True):
+        assert (row[length:] == 1).all()
+
+
+@given(utterances)
+def test_masks_depend_on_the_key_alone(batch):
+    frames, keys = map(list, zip(*batch, strict=True))
+    features, lengths = ones(*frames)
+    together = spec_augment(features, lengths, CONFIG, HOP_MS, keys)
+    for i, length in enumerate(frames):
+        torch.manual_seed(i)  # what was drawn before must not matter
+        alone = spec_augment(*ones(length), CONFIG, HOP_MS, keys[i : i + 1])
+        assert torch.equal(alone[0], together[i, :length])
+
+
+def test_keys_and_only_keys_make_other_masks():
+    features, lengths = ones(300, 300, 300)
+    one, other, same = spec_augment(features, lengths, CONFIG, HOP_MS, [1, 2, 1])
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_what_is_not_masked_keeps_its_value_and_the_input_is_left_alone():
+    features = torch.randn(2, 500, MELS, generator=torch.Generator().manual_seed(0))
+    before = features.clone()
+    masked = spec_augment(features, torch.tensor([500, 350]), CONFIG, HOP_MS, [3, 4])
+    assert torch.equal(features, before)
+    assert ((masked == features) | (masked == 0)).all()
+    assert 0.02 < (masked != features).float().mean() < 0.6
+
+
+def test_drawing_masks_leaves_torchs_random_numbers_alone():
+    features, lengths = ones(200)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    spec_augment(features, lengths, CONFIG, HOP_MS, [5])
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("width", [1, 2, 20, 80])
+def test_one_frequency_mask_is_at_most_as_wide_as_the_setting(width):
+    config = CONFIG.updated({"frequency_masks": 1, "frequency_width": width, "time_masks": 0.0})
+    features, lengths = ones(*[100] * 300)
+    rows = spec_augment(features, lengths, config, HOP_MS, list(range(300)))
+    widths = [int(masked_bands(row).sum()) for row in rows]
+    assert all(longest_run(masked_bands(row)) == width for row, width in zip(rows, widths, strict=True))
+    assert max(widths) <= width
+    assert width < 20 or max(widths) > 0.8 * width  # of 300 draws some come close to the widest
+    starts = [masked_bands(row).float().argmax().item() for row in rows if masked_bands(row).any()]
+    assert width < 2 or len(set(starts)) > 3  # anywhere, not always at the same place
+
+
+@pytest.mark.parametrize("width", [2, 25, 60])
+def test_one_time_mask_is_at_most_as_wide_as_the_setting_and_a_fifth_of_the_utterance(width):
+    config = CONFIG.updated({"frequency_masks": 0, "time_masks": 1.0, "time_width": width})
+    features, lengths = ones(*[100] * 300)  # 1 s: one mask
+    rows = spec_augment(features, lengths, config, HOP_MS, list(range(300)))
+    widths = [int(masked_frames(row).sum()) for row in rows]
+    assert all(longest_run(masked_frames(row)) == width for row, width in zip(rows, widths, strict=True))
+    widest = min(width, 100 // 5)
+    assert widest * 0.8 - 1 <= max(widths) <= widest
+
+
+def test_longer_utterances_get_more_time_masks():
+    config = CONFIG.updated({"frequency_masks": 0, "time_masks": 0.6, "time_width": 25})
+    shares = []
+    for seconds in (4, 30):
+        features, lengths = ones(*[seconds * 100] * 60)
+        masked = spec_augment(features, lengths, config, HOP_MS, list(range(60)))
+        shares.append((masked == 0).float().mean().item())
+    # 0.6 masks a second of 12 frames on average, some of them overlapping: about 7% of the frames, however long.
+    assert shares == pytest.approx([0.07, 0.07], abs=0.02)
+
+
+@pytest.mark.parametrize("frames", range(1, 12))
+def test_very_short_utterances_are_never_masked_for_more_than_a_fifth_of_their_time(frames):
+    config = CONFIG.updated(
+        {"frequency_masks": 0, "time_masks": 100.0 / frames, "time_width": 25}
+    )  # one mask
+    for number in range(50):
+        masked = spec_augment(*ones(frames), config, HOP_MS, [number])
+        assert masked_frames(masked[0]).sum() <= frames // 5
+
+
+def test_no_masks_change_nothing():
+    config = CONFIG.updated({"frequency_masks": 0, "time_masks": 0.0})
+    features, lengths = ones(50, 20)
+    assert torch.equal(spec_augment(features, lengths, config, HOP_MS, [1, 2]), features)
+
+
+@given(st.lists(st.integers(-(2**70), 2**70), min_size=1, max_size=5))
+def test_a_key_is_a_63_bit_number_that_its_parts_repeat(parts):
+    assert 0 <= key(*parts) < 2**63
+    assert key(*parts) == key(*parts)
+    torch.manual_seed(key(*parts))  # what it is for
+
+
+def test_neighbouring_keys_are_as_different_as_random_numbers():
+    keys = [key(seed, epoch, i) for seed in range(4) for epoch in range(25) for i in range(100)]
+    assert len(set(keys)) == len(keys)
+    ones_in_bit = [sum(number >> bit & 1 for number in keys) / len(keys) for bit in range(63)]
+    assert all(
+        abs(share - 0.5) < 0.025 for share in ones_in_bit
+    )  # 5 standard deviations of 10,000 fair coins
+    flips = [
+        (key(seed, epoch, i) ^ key(seed, epoch, i + 1)).bit_count()
+        for seed in range(3)
+        for epoch in range(3)
+        for i in range(200)
+    ]
+    assert abs(sum(flips) / len(flips) - 31.5) < 0.5 and min(flips) > 10
+
+
+def test_the_order_of_parts_matters_to_a_key():
+    assert len({key(1, 2, 3), key(3, 2, 1), key(2, 1, 3), key(1, 2), key(1, 2, 0), key(123)}) == 6

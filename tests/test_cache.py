@@ -1,0 +1,234 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr import audio
+from asr.corpus import Utterance
+from asr.training.cache import open_cache
+
+PROJECT = Path(__file__).resolve().parents[1]
+RATE = audio.SAMPLE_RATE
+INT16_STEP = 1 / 32767
+
+
+def write(path, samples, rate=RATE, subtype="FLOAT"):
+    soundfile.write(path, samples, rate, subtype=subtype)
+    return Utterance(path.stem, path, "text")
+
+
+def noise(seconds, seed=0, scale=0.3):
+    return np.clip(np.random.default_rng(seed).normal(0, scale, round(seconds * RATE)), -1, 1)
+
+
+def contents(cache):
+    reader = cache.reader()
+    return [reader[i] for i in range(len(cache.lengths))]
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_samples_come_back_as_they_are_decoded(tmp_path):
+    utterances = [
+        write(tmp_path / "short.wav", noise(0.001, 1)),
+        write(tmp_path / "full_scale.wav", np.tile([1.0, -1.0, 0.0], 4000)),
+        write(tmp_path / "other_rate.flac", noise(1.3, 2)[:: 16_000 // 8_000], 8_000, "PCM_16"),
+        write(tmp_path / "stereo.wav", np.stack([noise(0.7, 3), noise(0.7, 4)], axis=1)),
+    ]
+    cache = open_cache(utterances, tmp_path / "cache")
+    assert cache.errors == {}
+    for i, (utterance, samples) in enumerate(zip(utterances, contents(cache), strict=True)):
+        expected = audio.load(utterance.audio)
+        assert samples.dtype == np.float32 and len(samples) == cache.lengths[i] == len(expected)
+        assert np.abs(samples - expected).max() <= 0.51 * INT16_STEP
+        assert cache.seconds(i) == pytest.approx(len(expected) / RATE)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=200))
+def test_any_samples_round_trip_within_int16_rounding(tmp_path_factory, values):
+    folder = tmp_path_factory.mktemp("round")
+    utterance = write(folder / "x.wav", np.array(values, np.int16), subtype="PCM_16")
+    (samples,) = contents(open_cache([utterance], folder))
+    assert np.abs(samples - np.array(values) / 32768).max() <= 0.51 * INT16_STEP
+
+
+def test_parts_of_one_recording_are_apart(tmp_path):
+    whole = write(tmp_path / "long.wav", noise(3))
+    parts = [Utterance(f"{i}", whole.audio, "text", offset=float(i), duration=1.0) for i in (2, 0, 1)]
+    samples = contents(open_cache(parts, tmp_path))
+    joined = np.concatenate([samples[1], samples[2], samples[0]])
+    assert np.abs(joined - audio.load(whole.audio)).max() <= 0.51 * INT16_STEP
+
+
+def test_more_utterances_than_are_decoded_at_a_time_keep_their_order(tmp_path):
+    recording = write(tmp_path / "x.wav", np.linspace(-1, 1, 2 * RATE))
+    parts = [Utterance(f"{i}", recording.audio, "text", offset=i / 100, duration=0.02) for i in range(198)]
+    for i, samples in enumerate(contents(open_cache(parts, tmp_path))):
+        assert samples[0] == pytest.approx(-1 + i / 100, abs=1e-3)
+
+
+def test_what_cannot_be_read_is_recorded_with_its_error_and_the_rest_is_there(tmp_path):
+    good = write(tmp_path / "good.wav", noise(0.5))
+    empty, text, folder = tmp_path / "empty.wav", tmp_path / "text.wav", tmp_path / "folder.wav"
+    empty.touch()
+    text.write_text("this is no recording\n" * 50)
+    folder.mkdir()
+    bad = [tmp_path / "missing.wav", empty, text, folder]
+    utterances = [good, *(Utterance(path.stem, path, "text") for path in bad), good]
+    cache = open_cache(utterances, tmp_path / "cache")
+    assert sorted(cache.errors) == [1, 2, 3, 4]
+    for i, path in enumerate(bad, 1):
+        assert str(path) in cache.errors[i] and cache.lengths[i] == 0
+    samples = contents(cache)
+    assert [len(part) for part in samples] == [RATE // 2, 0, 0, 0, 0, RATE // 2]
+    assert np.array_equal(samples[0], samples[-1])
+
+
+def test_nothing_readable_is_a_cache_of_nothing(tmp_path):
+    cache = open_cache([Utterance("x", tmp_path / "missing.wav", "text")], tmp_path / "cache")
+    assert list(cache.errors) == [0] and len(cache.reader()[0]) == 0
+
+
+def test_the_same_files_are_decoded_once(tmp_path):
+    utterance = write(tmp_path / "x.wav", noise(0.5))
+    first = open_cache([utterance], tmp_path / "cache")
+    written = first.path.stat().st_mtime_ns
+    again = open_cache([utterance], tmp_path / "cache")
+    assert again == first and again.path.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("change", ["samples", "size", "offset", "duration", "more", "order"])
+def test_whatever_changes_makes_a_new_cache(tmp_path, change):
+    one, two = write(tmp_path / "1.wav", noise(1, 1)), write(tmp_path / "2.wav", noise(1, 2))
+    before = open_cache([one, two], tmp_path / "cache")
+    changed = [one, two]
+    if change == "samples":
+        write(two.audio, noise(1, 3))
+    elif change == "size":
+        write(two.audio, noise(2, 2))
+    elif change == "more":
+        changed = [one, two, one]
+    elif change == "order":
+        changed = [two, one]
+    else:
+        changed = [one, Utterance("2", two.audio, "text", **{change: 0.25})]
+    after = open_cache(changed, tmp_path / "cache")
+    assert after.path != before.path
+    for utterance, samples in zip(changed, contents(after), strict=True):
+        expected = audio.load(utterance.audio, utterance.offset, utterance.duration)
+        assert np.abs(samples - expected).max() <= 0.51 * INT16_STEP
+
+
+def test_the_text_does_not_matter_to_the_cache(tmp_path):
+    utterance = write(tmp_path / "x.wav", noise(0.1))
+    other = Utterance("another id", utterance.audio, "another text", speaker="someone")
+    assert open_cache([utterance], tmp_path).path == open_cache([other], tmp_path).path
+
+
+# Other processes
+
+MAKE_CACHE = """
+import sys
+from pathlib import Path
+from asr.corpus import Utterance
+from asr.training.cache import open_cache
+wav, count, folder = sys.argv[1:]
+utterances = [Utterance(str(i), Path(wav), "text", offset=i / 1000, duration=0.5) for i in range(int(count))]
+print(open_cache(utterances, Path(folder)).path)
+"""
+
+
+def many_parts(recording, count):
+    return [Utterance(f"{i}", recording.audio, "text", offset=i / 1000, duration=0.5) for i in range(count)]
+
+
+def start_caching(recording, count, folder):
+    return subprocess.Popen(
+        [sys.executable, "-c", MAKE_CACHE, str(recording.audio), str(count), str(folder)],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_some_samples(folder, process):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(path.stat().st_size for path in folder.glob(".*.part")):
+            return
+        time.sleep(0.002)
+    pytest.fail(f"the process wrote nothing that could be cut: {process.communicate()}")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_process_leaves_nothing_that_is_taken_for_a_cache(tmp_path):
+    recording, folder = write(tmp_path / "x.wav", noise(3)), tmp_path / "cache"
+    folder.mkdir()
+    process = start_caching(recording, 2000, folder)
+    wait_for_some_samples(folder, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert [name for name in files(folder) if not name.startswith(".")] == []
+    cache = open_cache(many_parts(recording, 2000), folder)
+    assert cache.errors == {} and cache.lengths == (RATE // 2,) * 2000
+    expected = audio.load(recording.audio)
+    for i in (0, 999, 1999):
+        at = i * RATE // 1000
+        assert np.abs(cache.reader()[i] - expected[at : at + RATE // 2]).max() <= 0.51 * INT16_STEP
+
+
+def test_what_a_killed_process_left_is_removed_later_and_what_is_being_written_is_not(tmp_path):
+    utterance, folder = write(tmp_path / "x.wav", noise(0.1)), tmp_path / "cache"
+    folder.mkdir()
+    old, young = folder / ".0123.int16.99.part", folder / ".4567.int16.98.part"
+    old.write_bytes(bytes(100))
+    young.write_bytes(bytes(100))
+    an_hour_ago = time.time() - 3700
+    os.utime(old, (an_hour_ago, an_hour_ago))
+    open_cache([utterance], folder)
+    assert young.exists() and not old.exists()
+
+
+def test_two_processes_that_make_the_same_cache_at_once_both_get_it(tmp_path):
+    recording, folder = write(tmp_path / "x.wav", noise(2)), tmp_path / "cache"
+    processes = [start_caching(recording, 300, folder) for _ in range(2)]
+    outputs = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    (path,) = {Path(out.strip()) for out, _ in outputs}
+    assert files(folder) == sorted([path.name, path.with_suffix(".json").name])
+    cache = open_cache(many_parts(recording, 300), folder)
+    assert cache.path == path and path.stat().st_size == 2 * sum(cache.lengths) == 300 * RATE
+    assert json.loads(path.with_suffix(".json").read_text())["errors"] == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the limits of Unix")
+def test_a_full_disk_is_an_error_and_leaves_nothing_behind(tmp_path):
+    """A real limit of the system on the size of files stands for the disk."""
+    recording, folder = write(tmp_path / "x.wav", noise(2)), tmp_path / "cache"
+    limit = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # Python then raises an error
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # bytes
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", limit + MAKE_CACHE, str(recording.audio), "300", str(folder)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "OSError: [Errno 27] File too large" in done.stderr
+    assert files(folder) == []

@@ -1,0 +1,479 @@
+"""Training, by the real commands, on speech of tones: every letter is a short burst of its own frequency."""
+
+import dataclasses
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import asr.evaluate
+import asr.train
+from asr import Error, checkpoint
+from asr.corpus import Utterance, read, write_manifest
+from asr.features import FeatureConfig
+from asr.model import ModelConfig
+from asr.text import Alphabet, Normalizer
+from asr.training.batches import epoch_batches
+from asr.training.cache import open_cache
+from asr.training.config import TrainConfig
+from asr.training.folder import RunFolder
+from asr.training.loop import Trainer, train
+from asr.training.prepare import examples, frames_needed
+from asr.training.workers import Group, launch
+
+PROJECT = Path(__file__).resolve().parents[1]
+RATE = 16_000
+LETTERS = "abcdefgh"
+
+# Small enough for seconds of training; dropout, masks and batch normalisation take part, so that what a resumed run
+# has to restore is all there.
+TINY = {
+    "layers": 1,
+    "hidden": 48,
+    "channels": 48,
+    "norm": "batch",
+    "learning_rate": 0.01,
+    "frequency_width": 5,
+    "batch_seconds": 12.0,
+    "steps": 100,
+    "evaluations": 5,
+    "workers": 2,
+}
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="workers meet through gloo, which needs Unix here"
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# Speech of tones
+
+
+def tones(text, random):
+    """(samples,) of a text: 0.12 s a letter, 0.06 s between letters, 0.26 s between words."""
+    time_in_burst = np.arange(int(0.12 * RATE)) / RATE
+    parts = [np.zeros(RATE // 20)]
+    for letter in text:
+        if letter != " ":
+            wave = np.sin(2 * np.pi * 300 * 1.4 ** LETTERS.index(letter) * time_in_burst)
+            parts.append(0.3 * wave * np.hanning(len(wave)))
+        parts.append(np.zeros(int((0.2 if letter == " " else 0.06) * RATE)))
+    samples = np.concatenate(parts)
+    return samples + random.normal(0, 0.001, len(samples))
+
+
+def say(folder, name, text, random):
+    """An utterance of tones."""
+    samples = tones(text, random)
+    soundfile.write(folder / f"{name}.wav", samples, RATE)
+    return Utterance(name, folder / f"{name}.wav", text, len(samples) / RATE)
+
+
+def random_text(random):
+    words = [
+        "".join(random.choice(list(LETTERS), random.integers(2, 5))) for _ in range(random.integers(1, 4))
+    ]
+    return " ".join(words)
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    """Folder with train.jsonl, and dev.jsonl: the same, but for wrong texts and a recording that is not there."""
+    folder = tmp_path_factory.mktemp("speech")
+    random = np.random.default_rng(0)
+    utterances = [say(folder, f"u{i:02}", random_text(random), random) for i in range(30)]
+    write_manifest(folder / "train.jsonl", utterances)
+    wrong = [dataclasses.replace(utterance, text="hh " + utterance.text) for utterance in utterances[:4]]
+    missing = Utterance("missing", folder / "missing.wav", "ab cd ef", 1.0)
+    write_manifest(folder / "dev.jsonl", [*wrong, missing, *utterances[4:]])
+    os.environ["ASR_CACHE"] = str(folder / "cache")
+    yield folder
+    del os.environ["ASR_CACHE"]
+
+
+def command(module, *arguments, **settings):
+    """The command line of a module with settings for `--set`."""
+    pairs = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    return [sys.executable, "-m", f"asr.{module}", *map(str, arguments), *pairs]
+
+
+def run(line):
+    return subprocess.run(line, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def trained(speech):
+    """The folder of a finished run, and what its command printed."""
+    out = speech / "trained"
+    line = command("train", speech / "train.jsonl", "--dev", speech / "dev.jsonl", "--out", out, **TINY)
+    done = run(line)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def dev_scores(out):
+    """step -> the dev score that a run logged, in the order of the log."""
+    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return {entry["step"]: entry["dev"] for entry in entries if "dev" in entry}
+
+
+def job_of(utterances, out, dev=(), **changes):
+    """A run of one worker that has not begun."""
+    config = TrainConfig().updated({**TINY, "norm": "layer", "workers": 1, **changes})
+    out.mkdir(parents=True, exist_ok=True)
+    return asr.train.prepare(utterances, list(dev), RunFolder(out), config, {"data": ["tones"]})
+
+
+# The whole way
+
+
+def test_a_tiny_sample_is_learned_by_heart(speech, trained):
+    out, done = trained
+    assert done.stdout.splitlines() == [str(out / "model.safetensors")]
+    result = run(
+        command("evaluate", "--model", done.stdout.strip(), "--manifest", speech / "train.jsonl", "--json")
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["wer"] == found["cer"] == found["errors"] == 0 and found["words"] > 50
+
+
+def test_the_wer_of_training_is_that_of_an_evaluation(speech, trained, capsys):
+    out, done = trained
+    assert (
+        asr.evaluate.main(
+            ["--model", str(out / "model.safetensors"), "--manifest", str(speech / "dev.jsonl"), "--json"]
+        )
+        == 1
+    )
+    evaluated = json.loads(capsys.readouterr().out)
+    assert evaluated.pop("failed") == 1 and evaluated.pop("rtf") > 0
+    scores = dev_scores(out)
+    best = min(scores, key=lambda step: scores[step]["wer"])
+    assert evaluated == scores[best]
+    assert (
+        evaluated["deletions"] == 4 + 3
+    )  # words that nobody said, and those of the recording that is not there
+    printed = re.findall(r"step (\d+): dev WER ([\d.]+)% CER", done.stderr)
+    assert printed == [(str(step), f"{100 * score['wer']:.2f}") for step, score in scores.items()]
+
+
+def test_the_best_model_is_kept_with_its_origin(speech, trained):
+    out, _ = trained
+    scores = dev_scores(out)
+    assert list(scores) == [20, 40, 60, 80, 100]
+    best = min(scores, key=lambda step: scores[step]["wer"])
+    info = checkpoint.load(out / "model.safetensors").info
+    assert info["steps"] == best and info["dev"] == scores[best]
+    assert info["data"] == ["train.jsonl"] and info["licence"] == "unknown" and info["utterances"] == 30
+    assert info["settings"] == dataclasses.asdict(TrainConfig(**TINY))
+    lines = [json.loads(line) for line in (out / "dev.jsonl").read_text().splitlines()]
+    assert [line["reference"] for line in lines] == [u.text for u in read(speech / "dev.jsonl")]
+    assert {line["hypothesis"] for line in lines if line["reference"] == "ab cd ef"} == {""}
+
+
+def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(speech, trained):
+    """First a worker is killed, then, when it has been resumed, the whole run, both after a saved state."""
+    out = speech / "killed"
+    line = command("train", speech / "train.jsonl", "--dev", speech / "dev.jsonl", "--out", out, **TINY)
+    _, error, status = interrupt(line, out, kill_a_worker)
+    assert status == 1 and re.fullmatch(
+        r"error: a worker was killed by signal 9, .*--resume.*", error.splitlines()[-1]
+    )
+    assert "Traceback" not in error
+    first = saved_step(out)
+    _, error, status = interrupt([*line, "--resume"], out, kill_all)
+    assert status == -signal.SIGKILL and f"resumed after step {first} of 100" in error
+    assert first < saved_step(out) < 100
+    done = run([*line, "--resume"])
+    assert done.returncode == 0, done.stderr
+    whole, _ = trained
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert (out / "dev.jsonl").read_bytes() == (whole / "dev.jsonl").read_bytes()
+    states = [checkpoint.read_tensors(folder / "state.safetensors")[0] for folder in (out, whole)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert dev_scores(out) == dev_scores(whole)
+
+
+def interrupt(line, out, kill):
+    """Start a run, kill it as soon as it has saved a new state; its output, its error output and its status."""
+    state = out / "state.safetensors"
+    before = state.stat().st_mtime_ns if state.exists() else 0
+    process = subprocess.Popen(
+        line, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 200
+    while not (state.exists() and state.stat().st_mtime_ns > before):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.002)
+    kill(process)
+    output, error = process.communicate(timeout=100)
+    return output, error, process.returncode
+
+
+def kill_all(process):
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def kill_a_worker(process):
+    workers = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "multiprocessing.spawn"], capture_output=True, text=True
+    ).stdout.split()
+    assert len(workers) == 2
+    os.kill(int(workers[-1]), signal.SIGKILL)
+
+
+def saved_step(out):
+    _, metadata = checkpoint.read_tensors(out / "state.safetensors")
+    return json.loads(metadata["progress"])["step"]
+
+
+def test_a_finished_run_is_never_overwritten_by_mistake(speech, trained):
+    out, _ = trained
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(Error, match=r"holds a run already; .*--resume.*--out"):
+        asr.train.main([str(speech / "train.jsonl"), "--out", str(out)])
+    with pytest.raises(Error, match="began with other hidden"):
+        asr.train.main([str(speech / "train.jsonl"), "--out", str(out), "--resume", "--set", "hidden=64"])
+    with pytest.raises(Error, match="began with other data"):
+        asr.train.main([str(speech / "dev.jsonl"), "--out", str(out), "--resume"])
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.name != "data_report.jsonl"} == {
+        name: content for name, content in before.items() if name != "data_report.jsonl"
+    }
+
+
+def test_there_must_be_a_run_to_resume(speech, tmp_path):
+    with pytest.raises(Error, match="there is no run to resume"):
+        asr.train.main([str(speech / "train.jsonl"), "--out", str(tmp_path / "new"), "--resume"])
+
+
+# Workers
+
+
+def save_gradient(group, job, batch):
+    """A worker's part of one update; the leading one leaves the gradient."""
+    trainer = Trainer(group, job)
+    trainer.plan()
+    loss = trainer.update(batch)
+    if group.leads:
+        torch.save({"gradient": trainer.gradient, "loss": loss}, job.out / f"gradient-{group.size}.pt")
+
+
+@pytest.mark.parametrize("utterances", [7, 1])  # shared unequally, and one worker with nothing to do
+def test_two_workers_have_the_gradient_of_one(speech, tmp_path, utterances):
+    job = job_of(read(speech / "train.jsonl"), tmp_path, dropout=0.0, bf16=False, clip=1e9)
+    batch = list(range(utterances))
+    save_gradient(Group(), job, batch)
+    launch(2, save_gradient, job, batch)
+    one, two = (torch.load(tmp_path / f"gradient-{size}.pt", weights_only=True) for size in (1, 2))
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    assert one["gradient"].norm() > 0.1
+    assert (two["gradient"] - one["gradient"]).norm() < 1e-5 * one["gradient"].norm()
+
+
+def test_a_loss_that_is_not_finite_ends_with_advice(speech, tmp_path):
+    settings = {**TINY, "learning_rate": 1e30}  # weights beyond what a float can hold
+    done = run(command("train", speech / "train.jsonl", "--out", tmp_path / "out", **settings))
+    assert done.returncode == 1 and done.stdout == ""
+    *_, skipped, last = done.stderr.splitlines()
+    assert re.fullmatch(r"step \d+: loss not finite, step skipped; utterances u\d\d, .*", skipped)
+    assert re.fullmatch(
+        r"error: the loss was not finite in 5 steps .*learning_rate.*1e\+30.*bf16=false.*u\d\d.*", last
+    )
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def fail(group, message):
+    if group.rank == 1:
+        raise OSError(28, message)
+    group.add_up(torch.zeros(1))  # waits for a worker that will never come
+
+
+def test_what_one_worker_raises_ends_all_of_them():
+    start = time.monotonic()
+    with pytest.raises(Error, match="No room on this disk"):
+        launch(2, fail, "No room on this disk")
+    assert time.monotonic() - start < 60
+
+
+def broken(group):
+    raise ZeroDivisionError("a bug of ours")
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(torch.multiprocessing.ProcessRaisedException, match=r"in broken(.|\n)*a bug of ours"):
+        launch(1, broken)
+
+
+# The look at the data
+
+
+def test_utterances_that_cannot_be_trained_on_are_named_and_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ASR_CACHE", str(tmp_path / "cache"))
+    random = np.random.default_rng(1)
+    good = [say(tmp_path, f"good{i}", "abba cab", random) for i in range(3)]
+    (tmp_path / "cut.wav").write_bytes(good[0].audio.read_bytes()[:-1000])
+    bad = {
+        "missing": (Utterance("missing", tmp_path / "missing.wav", "ab"), "unreadable audio", "missing.wav"),
+        "cut": (Utterance("cut", tmp_path / "cut.wav", "ab"), "unreadable audio", "cut.wav"),
+        "silent": (dataclasses.replace(good[0], id="silent", text=""), "empty text", "nothing is left"),
+        "dots": (dataclasses.replace(good[0], id="dots", text="... !"), "empty text", "nothing is left"),
+        "dense": (
+            dataclasses.replace(good[0], id="dense", text="ab" * 40),
+            "text does not fit",
+            "80 letters",
+        ),
+        "long": (say(tmp_path, "long", "a" * 30, random), "too long", "max_seconds is 4"),
+    }
+    job = job_of([*(entry[0] for entry in bad.values()), *good], tmp_path / "out", max_seconds=4.0)
+    assert [example.id for example in job.examples] == ["good0", "good1", "good2"]
+    reported = [
+        json.loads(line) for line in (tmp_path / "out" / "data_report.jsonl").read_text().splitlines()
+    ]
+    assert [(entry["utterance"], entry["kind"]) for entry in reported] == [
+        (name, kind) for name, (_, kind, _) in bad.items()
+    ]
+    for entry in reported:
+        assert bad[entry["utterance"]][2] in entry["detail"]
+    printed = capsys.readouterr().err
+    for count, kind, name in (
+        (2, "unreadable audio", "missing"),
+        (2, "empty text", "silent"),
+        (1, "text does not fit", "dense"),
+        (1, "too long", "long"),
+    ):
+        assert re.search(rf"left out: {count} of 9 utterances: {kind} \(such as {name}: .*\)", printed)
+    assert "subsampling=2" in printed  # more than a few texts do not fit
+    assert math.isfinite(Trainer(Group(), job).update([0, 1, 2]))
+
+
+def test_characters_that_the_alphabet_lacks_are_named(tmp_path):
+    random = np.random.default_rng(1)
+    utterances = [say(tmp_path, "known", "abba", random), say(tmp_path, "unknown", "bach", random)]
+    alphabet = Alphabet.from_texts(["ab"])
+    good, problems = examples(
+        utterances,
+        open_cache(utterances, tmp_path / "cache"),
+        Normalizer(),
+        alphabet,
+        ModelConfig(len(alphabet)),
+        FeatureConfig(),
+        max_seconds=10,
+    )
+    assert [example.id for example in good] == ["known"]
+    (problem,) = problems
+    assert (problem.utterance, problem.kind) == ("unknown", "unknown characters")
+    assert "'c' 'h'" in problem.detail and "'a'" not in problem.detail
+
+
+def test_nothing_to_train_on_is_an_error_that_says_where_the_reasons_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASR_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(Error, match=r"none of 1 utterances can be trained on; .*data_report.jsonl says why"):
+        job_of([Utterance("x", tmp_path / "missing.wav", "ab")], tmp_path / "out")
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=8))
+def test_frames_needed_is_where_the_ctc_loss_becomes_finite(ids):
+    needed = frames_needed(ids)
+    for frames, finite in ((needed, True), (needed - 1, False)):
+        log_probs = torch.zeros(max(frames, 1), 1, 4).log_softmax(-1)
+        lengths = torch.tensor([frames]), torch.tensor([len(ids)])
+        loss = torch.nn.functional.ctc_loss(log_probs, torch.tensor([ids]), *lengths, reduction="sum")
+        assert bool(loss.isfinite()) == finite
+
+
+# The loop
+
+
+def test_output_of_only_blanks_is_said_with_what_to_try(tmp_path, monkeypatch, capsys):
+    """Recordings that have nothing to do with their texts: no letter is ever worth writing."""
+    monkeypatch.setenv("ASR_CACHE", str(tmp_path / "cache"))
+    random = np.random.default_rng(2)
+    for i in range(8):
+        soundfile.write(tmp_path / f"{i}.wav", random.normal(0, 0.1, 2 * RATE), RATE)
+    noises = [Utterance(f"{i}", tmp_path / f"{i}.wav", random_text(random)[:4]) for i in range(8)]
+    train(Group(), job_of(noises, tmp_path / "out", noises, steps=30, evaluations=3))
+    *_, before, last, warning = capsys.readouterr().err.splitlines()
+    assert "dev WER 100.00%" in last and "warning" in before
+    assert "only blanks" in warning and "learning_rate" in warning and "batch_seconds" in warning
+
+
+def test_a_dev_set_that_cannot_be_read_counts_with_all_its_words_deleted(speech, tmp_path):
+    dev = [Utterance(f"{i}", tmp_path / f"{i}.wav", "one two three") for i in range(4)]
+    train(Group(), job_of(read(speech / "train.jsonl"), tmp_path, dev, steps=2, evaluations=1))
+    (score,) = dev_scores(tmp_path).values()
+    assert (score["wer"], score["deletions"], score["words"], score["utterances"]) == (1.0, 12, 12, 4)
+
+
+def test_without_a_dev_set_the_newest_model_is_kept(speech, tmp_path):
+    train(Group(), job_of(read(speech / "train.jsonl"), tmp_path, steps=6, evaluations=2))
+    kept = checkpoint.load(tmp_path / "model.safetensors")
+    state, _ = checkpoint.read_tensors(tmp_path / "state.safetensors")
+    assert kept.info["steps"] == 6
+    assert all(torch.equal(weight, state[f"model.{name}"]) for name, weight in kept.weights.items())
+
+
+def test_minutes_become_a_number_of_steps_that_repeats_the_run(speech, tmp_path, capsys):
+    utterances = read(speech / "train.jsonl")
+    settings = {"norm": "batch", "evaluations": 1}
+    start = time.monotonic()
+    train(Group(), job_of(utterances, tmp_path / "minutes", steps=0, minutes=0.03, **settings))
+    assert time.monotonic() - start < 20  # 1.8 s, and as long again for measuring the speed
+    steps = int(re.search(r"(\d+) steps, 1 workers", capsys.readouterr().err)[1])
+    assert steps > 5
+    train(Group(), job_of(utterances, tmp_path / "steps", steps=steps, **settings))
+    one, two = (
+        checkpoint.load(tmp_path / name / "model.safetensors").weights for name in ("minutes", "steps")
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_epochs_count_passes_over_the_data(speech, tmp_path):
+    job = job_of(read(speech / "train.jsonl"), tmp_path, steps=0, epochs=2.5)
+    trainer = Trainer(Group(), job)
+    trainer.plan()
+    seconds = [example.seconds for example in job.examples]
+    assert trainer.progress.steps == round(2.5 * len(epoch_batches(seconds, TINY["batch_seconds"], 1, 0)))
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(speech, tmp_path):
+    job = job_of(read(speech / "train.jsonl")[:2], tmp_path, steps=20, warmup=0.25)
+    trainer = Trainer(Group(), job)
+    trainer.plan()
+    rates = []
+    for step in range(20):
+        trainer.progress = dataclasses.replace(trainer.progress, step=step)
+        trainer.update([0, 1])
+        rates += {group["lr"] for group in trainer.optimizer.param_groups}
+    assert rates[:5] == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.01])
+    # A half cosine over the 15 steps that are left.
+    assert rates[5:] == pytest.approx([0.005 * (1 + math.cos(math.pi * i / 15)) for i in range(15)])
+
+
+def test_a_step_is_clipped_to_the_largest_norm(speech, tmp_path):
+    job = job_of(read(speech / "train.jsonl")[:4], tmp_path, clip=0.05)
+    trainer = Trainer(Group(), job)
+    trainer.plan()
+    trainer.update([0, 1, 2, 3])
+    assert trainer.gradient.norm().item() == pytest.approx(0.05, rel=1e-4)
