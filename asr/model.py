@@ -140,10 +140,23 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """(T, B, F), (B,) -> (T, B, F); the padding counts neither in the mean nor in the variance."""
-        inside = torch.arange(len(x), device=x.device)[:, None] < lengths
-        normalized = torch.zeros_like(x)
-        normalized[inside] = super().forward(x[inside]).to(x.dtype)
-        return normalized
+        mask = (torch.arange(len(x), device=x.device)[:, None] < lengths).to(x.dtype).unsqueeze(2)
+        mean, variance = self._statistics(x, mask) if self.training else (self.running_mean, self.running_var)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype)) * mask
+
+    def _statistics(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(F,) mean and variance of the real frames, in fp32 at least; they also move the running ones."""
+        wide = torch.promote_types(x.dtype, torch.float32)
+        count = mask.sum(dtype=wide)
+        mean = (x * mask).sum((0, 1), dtype=wide) / count
+        variance = ((x - mean) * mask).square().sum((0, 1)) / count
+        with torch.no_grad():
+            unbiased = variance * count / (count - 1).clamp(min=1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(unbiased, self.momentum)
+        return mean, variance
 
 
 NORMS = {"layer": LayerNorm, "batch": BatchNorm}
