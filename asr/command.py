@@ -44,7 +44,7 @@ def run(main: Callable[[], int]) -> int:
 
 
 def _flushed(main: Callable[[], int]) -> int:
-    """Write all output while a full disk or a closed pipe can still be told from a success; `--help` comes by here too."""
+    """Run `main` and write out its output, that of `--help` too, while a full disk can still change the status."""
     try:
         return main()
     finally:

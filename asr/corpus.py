@@ -272,9 +272,7 @@ def _read_table(path: Path) -> list[Utterance]:
                 if len(cells) == len(columns):
                     rows.add(f"line {table.line_num}", dict(zip(columns, cells, strict=True)))
                 elif cells:  # not an empty line
-                    rows.problems.append(
-                        f"line {table.line_num}: expected {len(columns)} columns; found {len(cells)}"
-                    )
+                    rows.problems.append(f"line {table.line_num}: expected {len(columns)} columns; found {len(cells)}")
     except (UnicodeDecodeError, csv.Error) as error:
         raise CorpusError(f"{path}: not a table in UTF-8 ({error}).") from error
     report_problems(path, rows.problems)

@@ -26,8 +26,8 @@ class Evaluation:
     Args:
         score: WER and CER with counts and interval.
         texts: what was recognized, in the order of the utterances.
-        failures: utterance id -> why its audio could not be read, in the order of the utterances; each counts with all its
-            words deleted.
+        failures: utterance id -> why its audio could not be read, in the order of the utterances; such an utterance
+            counts with all its words deleted.
         seconds_of_audio, seconds: length of what was read, and the time that recognizing it took, reading included.
     """
 

@@ -57,7 +57,7 @@ class LogMel(nn.Module):
     inside a batch and alone alike.
     """
 
-    def __init__(self, config: FeatureConfig = FeatureConfig()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, config: FeatureConfig = FeatureConfig()) -> None:
         super().__init__()
         from torchaudio.transforms import MelSpectrogram
 

@@ -71,10 +71,8 @@ class Recognizer:
         Raises:
             asr.audio.AudioError: the recording cannot be read.
         """
-        if isinstance(source, np.ndarray):
-            samples = audio.from_array(source, audio.SAMPLE_RATE)
-        else:
-            samples = audio.load(source)
+        is_array = isinstance(source, np.ndarray)
+        samples = audio.from_array(source, audio.SAMPLE_RATE) if is_array else audio.load(source)
         return self.transcribe_batch([samples])[0]
 
     def transcribe_batch(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Transcript]:

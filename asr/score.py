@@ -165,9 +165,7 @@ def score(
     )
 
 
-def _check_lengths(
-    references: Sequence[str], hypotheses: Sequence[str], speakers: Sequence[str | None] | None
-) -> None:
+def _check_lengths(references: Sequence[str], hypotheses: Sequence[str], speakers: Sequence[str | None] | None) -> None:
     if len(references) == 0:
         raise ScoreError("there is nothing to score: expected at least one reference, found none")
     if len(hypotheses) != len(references):
@@ -176,9 +174,7 @@ def _check_lengths(
             "give an utterance that failed an empty hypothesis"
         )
     if speakers is not None and len(speakers) != len(references):
-        raise ScoreError(
-            f"found {len(speakers)} speakers for {len(references)} references, expected one for each"
-        )
+        raise ScoreError(f"found {len(speakers)} speakers for {len(references)} references, expected one for each")
 
 
 def _speaker_groups(speakers: Sequence[str | None] | None) -> list[int] | None:
@@ -232,9 +228,7 @@ def _upper_end_without_errors(words: int, level: float) -> float:
     return 1 - (1 - level) ** (1 / words) if words else 1.0
 
 
-def _group_totals(
-    errors: np.ndarray, words: np.ndarray, groups: Sequence[int] | np.ndarray | None
-) -> np.ndarray:
+def _group_totals(errors: np.ndarray, words: np.ndarray, groups: Sequence[int] | np.ndarray | None) -> np.ndarray:
     """Errors and words of each group: (n,), (n,) -> (G, 2)."""
     pairs = np.stack([errors, words], axis=1)
     if groups is None:

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
     from asr.recognizer import Recognizer, Transcript
 
-# `--help` and wrong usage answer at once: numpy, soundfile and torch are imported when there is something to transcribe.
+# `--help` and wrong usage answer at once: numpy, soundfile and torch are imported when there is something to do.
 
 GROUP_SECONDS = 300.0  # audio that is read before it is recognized: fills batches, and the first text comes soon
 OUTPUT = (
-    "The text goes to stdout. For one file it is the text and nothing else; for several files, or a folder, one line a "
-    "recording: path, tab, text, in the order given, and sorted within a folder. A control character in a path, such as "
-    "a line break, is written as an escape (\\n). A recording that cannot be transcribed is named on stderr, the others "
-    "are transcribed all the same, and the exit status is 1. A name that begins with a dash is given as ./-name.wav."
+    "The text goes to stdout, in UTF-8. For one file it is the text and nothing else; for several files, or a folder, "
+    "it is one line a recording: path, tab, text, in the order given, and sorted within a folder. A control character "
+    "in a path, such as a line break, is written as an escape (\\n). A recording that cannot be transcribed is named "
+    "on stderr, the others are transcribed all the same, and the exit status is 1. A name that begins with a dash is "
+    "given as ./-name.wav or after --."
 )
 
 

@@ -30,7 +30,8 @@ class Recipe:
         name: what `scripts/run_recipe.py` calls it.
         archives: what `read` may download; which of them depends on the options.
         read: (corpora folder, options) -> split -> utterances. Downloads what is absent. "train" is trained
-            on, "dev" chooses (empty: nothing is chosen); both are always there. The others only give figures.
+            on, "dev" chooses (empty: nothing is chosen); both are always there. The others only give figures,
+            the last of them the one that counts.
         settings: keys of the training configuration that differ from its defaults.
         test: the split that the final WER is about; `{option}` in it stands for an option's value.
         licence: of the data.

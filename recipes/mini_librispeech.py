@@ -47,13 +47,13 @@ def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]
 
 
 def dev_splits(folder: Path) -> dict[str, list[Utterance]]:
-    """A part as "dev" (its first 10 speakers, sorted as text), under its name (all), and "...-others"."""
+    """A part as "dev" (its first 10 speakers, sorted as text), "...-others" (the rest) and its name (all)."""
     part = read_part(folder, folder.name)
     first = set(sorted({utterance.speaker for utterance in part})[:CHOOSING_SPEAKERS])
     return {
         "dev": [replace(utterance, split="dev") for utterance in part if utterance.speaker in first],
-        folder.name: part,
         f"{folder.name}-others": [utterance for utterance in part if utterance.speaker not in first],
+        folder.name: part,
     }
 
 

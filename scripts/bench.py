@@ -1,10 +1,11 @@
 """Benchmarks, side by side with peers in one run: `python scripts/bench.py training|transcribe [--json]`.
 
-training    Hours of audio trained on per hour of wall-clock, by the training loop's own steps on real audio: our model
-            (3x256 bidirectional GRU at 4x subsampling) and a stack like Deep Speech 2, on the same batches, features,
-            SpecAugment and workers; and the matrix products that this machine manages at the same time. Systems take
-            turns, so that a disturbance hits all of them; figures are medians. Needs train-clean-5 in $ASR_CORPORA.
-transcribe  Time and memory of transcribing 10 seconds: once the model is loaded, on one thread, and as a command.
+training    Hours of audio trained on per hour of wall-clock, by the training loop's own steps on real audio: our
+            model (3x256 bidirectional GRU, 4x subsampling) and a stack like Deep Speech 2, on the same batches,
+            features, SpecAugment and workers; and the matrix products that this machine manages meanwhile.
+            Systems take turns, so that a disturbance hits them all; figures are medians over turns. Needs
+            LibriSpeech/train-clean-5 in $ASR_CORPORA.
+transcribe  Time and memory of transcribing 10 s: once the model is loaded, on one thread, and as a command.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))  # recipes are not in the installed package
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # recipes are not in the installed package
 
 import numpy as np
 import soundfile
@@ -45,6 +45,7 @@ from asr.training.workers import Group, launch
 from recipes import corpora_folder
 from recipes.mini_librispeech import read_part, recipe
 
+PROJECT = Path(__file__).resolve().parents[1]
 WORKERS = 2  # single-threaded, as asr.train starts them
 SIZES = {"subsampling": 4, "layers": 3, "hidden": 256}  # the model that is measured
 GEMM_SIZE = 1024  # rows and columns of the matrices whose product measures the machine
@@ -73,11 +74,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class TrainingFigures:
-    """Training speed. Audio is counted without padding; hours per hour and seconds per second are the same number.
+    """Training speed. Audio is counted without padding; hours per hour and seconds per second are the same.
 
     Args:
         hours_per_hour: audio that our model trains on, hours in an hour of wall-clock.
-        deepspeech_hours_per_hour: the peer with Deep Speech 2's strides, whose recurrent layers see 50 frames a second.
+        deepspeech_hours_per_hour: the peer with its own strides: its recurrent layers see 50 frames a second.
         deepspeech_4x_hours_per_hour: the same with our 25 frames a second.
         bf16_gflops, fp32_gflops: matrix products of all workers at once, 10^9 operations a second.
         gflop_per_second: operations of our model's matrix products for a second of audio, 10^9.
@@ -117,17 +118,15 @@ class TrainingFigures:
 
     def describe(self) -> str:
         """Lines for a person."""
-        return "\n".join(
-            [
-                f"batches of {self.batch_seconds:g} s ({self.padding_share:.1%} padding), {self.workers} workers",
-                f"asr                {self.hours_per_hour:6.1f} hours of audio per hour",
-                f"Deep-Speech-like   {self.deepspeech_hours_per_hour:6.1f}   asr is {self.ratio_to_deepspeech:.2f} "
-                "times as fast",
-                f"  at 4x as asr     {self.deepspeech_4x_hours_per_hour:6.1f}   asr is "
-                f"{self.ratio_to_deepspeech_4x:.2f} times as fast",
-                f"matrix products    {self.bf16_gflops:.0f} GFLOP/s bf16, {self.fp32_gflops:.0f} fp32; asr's steps "
-                f"reach {self.gemm_share:.1%} of bf16",
-            ]
+        return (
+            f"batches of {self.batch_seconds:g} s ({self.padding_share:.1%} padding), {self.workers} workers\n"
+            f"asr               {self.hours_per_hour:6.1f} hours of audio per hour\n"
+            f"Deep-Speech-like  {self.deepspeech_hours_per_hour:6.1f}, asr is {self.ratio_to_deepspeech:.2f} "
+            "times as fast\n"
+            f"  at asr's 4x     {self.deepspeech_4x_hours_per_hour:6.1f}, asr is "
+            f"{self.ratio_to_deepspeech_4x:.2f} times as fast\n"
+            f"matrix products   {self.bf16_gflops:.0f} GFLOP/s in bf16, {self.fp32_gflops:.0f} in fp32; asr's "
+            f"training steps reach {self.gemm_share:.1%} of bf16"
         )
 
 
@@ -140,8 +139,8 @@ def training() -> TrainingFigures:
     folder = corpora_folder() / "LibriSpeech" / "train-clean-5"
     if not folder.is_dir():
         raise Error(
-            f"{folder} is not there; set ASR_CORPORA to the folder of corpora that holds LibriSpeech/train-clean-5, "
-            "or let `python scripts/run_recipe.py mini_librispeech` download it"
+            f"{folder} is not there; set ASR_CORPORA to a folder that holds LibriSpeech/train-clean-5, or let "
+            "`python scripts/run_recipe.py mini_librispeech` download it"
         )
     config = TrainConfig().updated({**recipe.settings, **SIZES})
     return measure(read_part(folder, "train"), config, Plan())
@@ -170,7 +169,7 @@ def batches_of(job: Job) -> list[list[int]]:
 
 
 def take_turns(group: Group, job: Job, plan: Plan) -> None:
-    """Measure all systems in turn, as one of the workers; the leading one writes the medians to `medians.json`."""
+    """Measure all systems in turn, as one of the workers; the leading one writes `medians.json`."""
     systems = {
         "hours_per_hour": Trainer(group, job),
         "deepspeech_hours_per_hour": PeerTrainer(group, job, time_stride=1),
@@ -226,8 +225,8 @@ def gemm_speed(group: Group, dtype: torch.dtype, seconds: float) -> float:
 def flops_per_second(model: ModelConfig, features: FeatureConfig) -> float:
     """Floating-point operations of a GRU model's matrix products when it trains on a second of audio.
 
-    A multiplication with its addition is 2. Each product comes once forward and twice backward, for its weights and
-    for its input; but nobody asks for the gradient of the features, so the first convolution comes twice in all.
+    A multiplication with its addition is 2. Each product comes once forward and twice backward, for its weights
+    and for its input; but nobody asks for the gradient of the features, so the first convolution comes twice.
     """
     frames = 1000 / features.hop_ms  # a second
     inputs, passes, total = model.n_mels, 2, 0.0
@@ -245,8 +244,8 @@ def flops_per_second(model: ModelConfig, features: FeatureConfig) -> float:
 class DeepSpeech(nn.Module):
     """The peer: the stack of Deep Speech 2 (Amodei et al. 2016) in the sizes of SeanNaren/deepspeech.pytorch.
 
-    Two 2-D convolutions over frequency and time, bidirectional GRUs over packed batches with their directions summed,
-    batch normalisation before each but the first, and a linear layer.
+    Two 2-D convolutions over frequency and time, bidirectional GRUs over packed batches with their directions
+    summed, batch normalisation after each, and a linear layer.
 
     Args:
         config: its vocab, n_mels, layers and hidden are used.
@@ -325,12 +324,11 @@ class TranscribeFigures:
 
     def describe(self) -> str:
         """Lines for a person."""
-        return "\n".join(
-            [
-                f"{self.audio_seconds:g} s of speech: {self.text}",
-                f"once loaded, one thread: real-time factor {self.rtf:.4f} ({1000 * self.rtf * self.audio_seconds:.0f} ms)",
-                f"whole command: {self.seconds:.2f} s, {self.peak_mib:.0f} MiB",
-            ]
+        once_loaded = 1000 * self.rtf * self.audio_seconds
+        return (
+            f"{self.audio_seconds:g} s of speech: {self.text}\n"
+            f"once loaded, one thread: {once_loaded:.0f} ms, real-time factor {self.rtf:.4f}\n"
+            f"whole command: {self.seconds:.2f} s, {self.peak_mib:.0f} MiB"
         )
 
 
@@ -350,9 +348,7 @@ def transcribe(model: str) -> TranscribeFigures:
         path = Path(folder) / "recording.wav"
         soundfile.write(path, samples, audio.SAMPLE_RATE)
         whole = statistics.median(_timed(lambda: run_command(path, model)) for _ in range(COMMAND_RUNS))
-    return TranscribeFigures(
-        statistics.median(seconds) / duration, whole, _peak_of_commands(), duration, text
-    )
+    return TranscribeFigures(statistics.median(seconds) / duration, whole, _peak_of_commands(), duration, text)
 
 
 def recording(seconds: float = RECORDING_SECONDS) -> np.ndarray:
@@ -363,13 +359,15 @@ def recording(seconds: float = RECORDING_SECONDS) -> np.ndarray:
     """
     real = corpora_folder() / "LibriSpeech" / "dev-clean"
     folder = real if real.is_dir() else PROJECT / "data" / "samples"
-    needed = round(seconds * audio.SAMPLE_RATE)
-    joined = np.zeros(0, np.float32)
+    missing = round(seconds * audio.SAMPLE_RATE)
+    parts = []
     for path in audio_files(folder):
-        joined = np.concatenate([joined, audio.load(path)])
-        if len(joined) >= needed:
-            return joined[:needed]
-    raise Error(f"{folder} holds {len(joined) / audio.SAMPLE_RATE:.1f} s of speech; {seconds:g} s are needed")
+        parts.append(audio.load(path)[:missing])
+        missing -= len(parts[-1])
+        if not missing:
+            return np.concatenate(parts)
+    found = seconds - missing / audio.SAMPLE_RATE
+    raise Error(f"{folder} holds {found:.1f} s of speech; {seconds:g} s are needed")
 
 
 def run_command(path: Path, model: str) -> None:
@@ -408,9 +406,7 @@ def parser() -> argparse.ArgumentParser:
     what = arguments.add_subparsers(dest="what", required=True, metavar="training|transcribe")
     for name in ("training", "transcribe"):
         what.add_parser(name).add_argument("--json", action="store_true", help="print one JSON object")
-    what.choices["transcribe"].add_argument(
-        "--model", default="en", help="name or file of a model (default: en)"
-    )
+    what.choices["transcribe"].add_argument("--model", default="en", help="name or file of a model (default: en)")
     return arguments
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -52,9 +53,7 @@ GOOD = _tar(FILES)
 
 
 def _tree(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # Downloading
@@ -138,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[:cut])
         self.wfile.flush()
         if "stall" in server.faults and cut is not None:
-            server.released.wait(30)
+            server.released.wait()
 
 
 @pytest.fixture
@@ -199,15 +198,11 @@ def test_any_number_of_cuts_is_borne_while_bytes_come(server: Server, tmp_path: 
     assert server.seen == [None, *[f"bytes={20_000 * n}-" for n in range(1, 13)]]
 
 
-def test_a_silent_server_is_asked_again(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "TIMEOUT", 0.2)
+def test_a_silent_server_is_asked_again(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", 1.5)
     server.faults, server.cuts = {"stall"}, [100_000]
-    began = time.monotonic()
     assert fetch(_archive(server.url), tmp_path).read_bytes() == GOOD
     assert server.seen == [None, "bytes=100000-"]
-    assert time.monotonic() - began < 20  # the server is silent for 30 s
 
 
 def test_a_server_that_ignores_ranges_sends_it_all_again(server: Server, tmp_path: Path) -> None:
@@ -356,36 +351,40 @@ def test_a_file_larger_than_the_disk_is_not_begun(server: Server, tmp_path: Path
         fetch(_archive(server.url), tmp_path)
 
 
-_CHILD = "import sys; from pathlib import Path; from recipes.archive import *; "
+CHILD = """
+import signal, sys
+from pathlib import Path
+from recipes.archive import Archive, ensure, unpack
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs lack
+"""
 
 
-def _start(code: str, *arguments: object) -> subprocess.Popen:
+@contextmanager
+def _child(code: str, *arguments: object) -> Iterator[subprocess.Popen]:
+    """A process that runs the code; killed at the end of the block."""
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    command = [sys.executable, "-c", _CHILD + code, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    command = [sys.executable, "-c", CHILD + code, *map(str, arguments)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _until(condition, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300  # machines under test may be busy
     while not condition():
         assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline, "nothing happened in 30 s"
+        assert time.monotonic() < deadline, "nothing happened in 300 s"
         time.sleep(0.01)
-
-
-def _kill(process: subprocess.Popen) -> None:
-    process.kill()
-    process.wait()
-    process.stderr.close()
 
 
 def test_a_run_killed_while_downloading_is_continued(server: Server, tmp_path: Path) -> None:
     server.faults, server.cuts = {"stall"}, [100_000]
     code = "ensure(Archive((sys.argv[1],), 'corpus/part', 'corpus'), Path(sys.argv[2]))"
-    process = _start(code, server.url, tmp_path)
     part = tmp_path / "archives" / f"{FILE}.part"
-    _until(lambda: part.exists() and part.stat().st_size == 100_000, process)
-    _kill(process)
+    with _child(code, server.url, tmp_path) as process:
+        _until(lambda: part.exists() and part.stat().st_size == 100_000, process)
     assert not (tmp_path / "corpus").exists()
     assert _tree(ensure(_archive(server.url), tmp_path))["a/one.wav"] == NOISE
     assert server.seen == [None, "bytes=100000-"]
@@ -394,18 +393,25 @@ def test_a_run_killed_while_downloading_is_continued(server: Server, tmp_path: P
 needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 
 
-@needs_pipes
-def test_a_run_killed_while_unpacking_leaves_nothing_half(tmp_path: Path) -> None:
-    # The archive comes through a pipe and stops in the middle, so that the run is surely in the midst of it.
-    pipe, folder = tmp_path / "pipe.tar.gz", tmp_path / "corpora" / "part"
+@contextmanager
+def _amid_unpacking(tmp_path: Path, folder: Path) -> Iterator[subprocess.Popen]:
+    """A process that is surely in the midst of unpacking: its archive comes through a pipe, and not to the end."""
+    pipe = tmp_path / "pipe.tar.gz"
     os.mkfifo(pipe)
-    process = _start("unpack(Path(sys.argv[1]), 'corpus', Path(sys.argv[2]))", pipe, folder)
-    with pipe.open("wb") as writer:
+    code = "unpack(Path(sys.argv[1]), 'corpus', Path(sys.argv[2]))"
+    with _child(code, pipe, folder) as process, pipe.open("wb") as writer:
         writer.write(GOOD[:200_000])
         writer.flush()
-        unpacking = folder.with_name(".part.unpacking") / "corpus" / "a" / "one.wav"
-        _until(unpacking.exists, process)
-        _kill(process)
+        _until((folder.with_name(f".{folder.name}.unpacking") / "corpus" / "a" / "one.wav").exists, process)
+        yield process
+
+
+@needs_pipes
+def test_a_run_killed_while_unpacking_leaves_nothing_half(tmp_path: Path) -> None:
+    folder = tmp_path / "corpora" / "part"
+    with _amid_unpacking(tmp_path, folder) as process:
+        process.kill()
+        process.wait()
     assert not folder.exists()
     (tmp_path / "good.tar.gz").write_bytes(GOOD)
     unpack(tmp_path / "good.tar.gz", "corpus", folder)
@@ -448,7 +454,7 @@ def _member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", content:
     return output.getvalue()
 
 
-ESCAPES = ["../evil", "corpus/../../evil", "/tmp/evil-of-a-test", "C:\\evil", "corpus\\..\\..\\evil"]
+ESCAPES = ["../evil", "corpus/../../evil", "C:\\evil", "corpus\\..\\..\\evil"]
 
 
 @pytest.mark.parametrize(
@@ -476,7 +482,14 @@ def test_a_hostile_tar_is_refused_without_a_trace(tmp_path: Path, content: bytes
         unpack(path, "corpus", home / "corpora" / "part")
     assert _tree(tmp_path) == {"outside": b"precious", "home/evil.tar.gz": content}
     assert _left(home / "corpora") == set()
-    assert not Path("/tmp/evil-of-a-test").exists()
+
+
+@pytest.mark.parametrize(("name", "pack"), [("evil.tar.gz", _tar), ("evil.zip", _zip)])
+def test_absolute_paths_are_refused(tmp_path: Path, name: str, pack) -> None:
+    path = _write(tmp_path, name, pack({"corpus/good": b"good", f"{tmp_path}/evil": b"evil"}))
+    with pytest.raises(ArchiveError, match="a path out of its folder"):
+        unpack(path, "corpus", tmp_path / "part")
+    assert _left(tmp_path) == {name}
 
 
 @pytest.mark.parametrize("name", ESCAPES)
@@ -591,14 +604,8 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
 
 @needs_pipes
 def test_an_interrupt_while_unpacking_cleans_up(tmp_path: Path) -> None:
-    pipe, folder = tmp_path / "pipe.tar.gz", tmp_path / "corpora" / "part"
-    os.mkfifo(pipe)
-    process = _start("unpack(Path(sys.argv[1]), 'corpus', Path(sys.argv[2]))", pipe, folder)
-    with pipe.open("wb") as writer:
-        writer.write(GOOD[:200_000])
-        writer.flush()
-        _until((folder.with_name(".part.unpacking") / "corpus" / "a" / "one.wav").exists, process)
+    folder = tmp_path / "corpora" / "part"
+    with _amid_unpacking(tmp_path, folder) as process:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
-    process.stderr.close()
+        process.wait(300)
     assert _left(folder.parent) == set()

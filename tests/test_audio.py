@@ -9,6 +9,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +23,11 @@ import soxr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asr import audio
+from asr import audio, corpus
 from asr.audio import SAMPLE_RATE, AudioError, duration, from_array, load
+
+PROJECT = Path(__file__).resolve().parents[1]
+SAMPLES = PROJECT / "data" / "samples"
 
 # How far, in dB, the error must stay below the signal after a trip through each encoding.
 LOSSLESS = {"PCM_16": 70, "PCM_24": 110, "PCM_32": 130, "FLOAT": 140, "DOUBLE": 140, "ALAC_16": 70}
@@ -67,9 +71,7 @@ def tones(seconds: float, rate: int = SAMPLE_RATE) -> np.ndarray:
     return loudness * (np.sin(phase) + 0.4 * np.sin(4.1 * phase))
 
 
-def encode(
-    samples: np.ndarray, container: str, subtype: str, rate: int = SAMPLE_RATE, **options: object
-) -> bytes:
+def encode(samples: np.ndarray, container: str, subtype: str, rate: int = SAMPLE_RATE, **options: object) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=container, subtype=subtype, **options)
     return file.getvalue()
@@ -316,7 +318,7 @@ def test_resampling_full_scale_noise_stays_within_one() -> None:
 
 @pytest.mark.parametrize(("container", "subtype"), FORMATS)
 def test_a_part_is_a_slice_of_the_whole(container: str, subtype: str) -> None:
-    data = encode(tones(3) + noise(48_000), container, subtype)
+    data = encode((tones(3) + noise(48_000)) / 2, container, subtype)  # what exceeds 1 is scaled by its peak
     whole = load(data)
     for start, length in [(0, 8000), (4321, 20_000), (22_222, 3000), (31_007, 10), (47_000, 900), (1, 1)]:
         found = load(data, start / SAMPLE_RATE, length / SAMPLE_RATE)
@@ -491,6 +493,12 @@ def test_cut_says_so(sealed: Sealed, share: float, tmp_path: Path) -> None:
         load(path)
 
 
+def test_a_flac_cut_between_two_frames() -> None:
+    data = encode(noise(40_000), "FLAC", "PCM_16")
+    with pytest.raises(AudioError, match=r"cut short: 2\.304 s of sound, but its header announces 2\.500 s"):
+        load(data[: data.rindex(b"\xff\xf8")])  # frames are of 4096 samples
+
+
 @pytest.mark.parametrize("share", [0.4, 0.75])
 def test_the_length_of_a_cut_file_is_not_given(sealed: Sealed, share: float) -> None:
     cut = sealed.data[: int(share * len(sealed.data))]
@@ -568,6 +576,14 @@ def test_flac_written_into_a_pipe(seconds: float) -> None:
         load(without_flac_length(data)[: len(data) * 3 // 4])
 
 
+@pytest.mark.usefixtures("no_ffmpeg")
+def test_a_chunk_of_negative_size_is_not_walked_forever() -> None:
+    data = bytearray(encode(tones(1), "CAF", "PCM_16"))
+    struct.pack_into(">q", data, 12, -12)  # back to the chunk's own start
+    with pytest.raises(AudioError):
+        load(bytes(data))
+
+
 def test_big_endian_wav() -> None:
     data = encode(tones(1), "WAV", "PCM_16", endian="BIG")
     assert data.startswith(b"RIFX")
@@ -595,9 +611,7 @@ def test_chunks_around_the_samples() -> None:
     np.testing.assert_array_equal(load((data + extra)[:-500]), load(data))  # the samples are all there
 
 
-@pytest.mark.parametrize(
-    ("container", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III")]
-)
+@pytest.mark.parametrize(("container", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III")])
 def test_id3_tags_in_front(container: str, subtype: str) -> None:
     data = encode(tones(1), container, subtype)
     tag = b"ID3\4\0\0" + bytes([0, 0, 2, 5]) + bytes(2 * 128 + 5)  # seven bits a byte
@@ -806,14 +820,6 @@ def test_mp3_inside_of_wav(ffmpeg: str, tmp_path: Path) -> None:
     assert lag(found, tones(3)) < 2500
 
 
-def test_caf_written_into_a_pipe(ffmpeg: str, tmp_path: Path) -> None:
-    wav = tmp_path / "source.wav"
-    wav.write_bytes(encode(tones(1), "WAV", "PCM_16"))
-    data = subprocess.run([ffmpeg, "-v", "error", "-i", wav, "-f", "caf", "-"], capture_output=True).stdout
-    assert b"data" + b"\xff" * 8 in data
-    np.testing.assert_array_equal(load(data), load(wav))
-
-
 def test_video_without_sound(ffmpeg: str, tmp_path: Path) -> None:
     path = tmp_path / "silent.mp4"
     source = ["-f", "lavfi", "-i", "testsrc=duration=1:size=64x64:rate=5"]
@@ -835,9 +841,7 @@ def test_a_playlist_opens_nothing_else(ffmpeg: str, tmp_path: Path) -> None:
             listener.accept()
 
 
-def test_without_ffmpeg_the_error_names_it(
-    ffmpeg: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_ffmpeg_the_error_names_it(ffmpeg: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = convert(ffmpeg, tones(1, 44_100), tmp_path / "talk.m4a")
     assert len(load(path)) > 16_000
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -854,12 +858,60 @@ def test_without_ffmpeg_nothing_of_soundfiles_is_missing() -> None:
 # Real speech
 
 
-@pytest.mark.parametrize("corpus", ["LibriSpeech/dev-clean", "an4", "fsdd", "yesno"])
-def test_real_recordings_are_as_long_as_their_manifest_says(corpora: Path, corpus: str) -> None:
-    manifest = corpora / corpus / "manifest.jsonl"
+@pytest.mark.parametrize("name", ["LibriSpeech/dev-clean", "an4", "fsdd", "yesno"])
+def test_real_recordings_are_as_long_as_their_manifest_says(corpora: Path, name: str) -> None:
+    manifest = corpora / name / "manifest.jsonl"
     for line in manifest.read_text(encoding="utf-8").splitlines()[::40]:
         entry = json.loads(line)
         path = manifest.parent / entry["audio_filepath"]
         samples = load(path)
         assert len(samples) / SAMPLE_RATE == pytest.approx(entry["duration"], abs=audio.SLACK)
         assert 0.01 < np.abs(samples).max() <= 1
+
+
+# The recordings that ship
+
+
+def test_samples_are_what_their_manifest_says() -> None:
+    utterances = corpus.read(SAMPLES)
+    assert {utterance.audio for utterance in utterances} == set(SAMPLES.glob("*.flac"))
+    assert sum(path.stat().st_size for path in SAMPLES.iterdir()) < 700 * 1024
+    for utterance in utterances:
+        info = soundfile.info(utterance.audio)
+        assert (info.samplerate, info.channels, info.subtype) == (SAMPLE_RATE, 1, "PCM_16")
+        assert len(load(utterance.audio)) / SAMPLE_RATE == pytest.approx(utterance.duration, abs=1e-4)
+        assert 3 <= utterance.duration <= 6
+        assert not set("0123456789") & set(utterance.text)
+
+
+def make_samples(folder: Path, path: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, PROJECT / "scripts" / "make_samples.py", "--out", folder]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path}, cwd=folder)
+
+
+def test_samples_are_made_anew_by_the_script(tmp_path: Path) -> None:
+    if shutil.which("flite") is None:
+        pytest.skip("needs flite on the PATH")
+    result = make_samples(tmp_path, os.environ["PATH"])
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "manifest.jsonl").read_bytes() == (SAMPLES / "manifest.jsonl").read_bytes()
+    assert {path.suffix for path in tmp_path.iterdir()} == {".flac", ".jsonl"}
+    for path in tmp_path.glob("*.flac"):
+        # one step of 16 bits, for processors that round otherwise
+        np.testing.assert_allclose(load(path), load(SAMPLES / path.name), atol=1.5 / 32768)
+
+
+def test_samples_cannot_be_made_without_flite(tmp_path: Path) -> None:
+    result = make_samples(tmp_path, str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr == "error: no flite on the PATH; install it (Debian, Ubuntu: apt-get install flite)\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_samples_need_flites_usual_voices(tmp_path: Path) -> None:
+    flite = tmp_path / "flite"  # one that was built with a single voice, which it would take for any other
+    flite.write_text("#!/bin/sh\necho 'Voices available: kal '\n")
+    flite.chmod(0o755)
+    result = make_samples(tmp_path, str(tmp_path))
+    assert result.returncode == 1
+    assert "has no voice awb, kal16, rms, slt" in result.stderr

@@ -39,7 +39,7 @@ def test_seed_and_epoch_repeat_the_batches(seconds, limit, seed, epoch):
 
 @given(lengths, limits, seeds, epochs)
 def test_batches_are_cut_from_utterances_sorted_by_jittered_length(seconds, limit, seed, epoch):
-    """Of any two batches, one is the shorter: no utterance of it exceeds one of the other by more than the jitter."""
+    """Of any two batches one is shorter: none of it exceeds any of the other by more than the jitter."""
     batches = [[seconds[i] for i in batch] for batch in epoch_batches(seconds, limit, seed, epoch)]
     most = (1 + LENGTH_JITTER) / (1 - LENGTH_JITTER) + 1e-9
     for one, other in combinations(batches, 2):
@@ -53,7 +53,7 @@ def test_epochs_and_seeds_make_other_batches_in_another_order():
         for other in runs[i + 1 :]:
             assert {frozenset(batch) for batch in one} != {frozenset(batch) for batch in other}
     longest = [max(seconds[i] for i in batch) for batch in runs[0]]
-    assert longest != sorted(longest) and longest != sorted(longest, reverse=True)
+    assert abs(np.corrcoef(longest, range(len(longest)))[0, 1]) < 0.5  # neither short nor long ones come first
 
 
 def test_padding_share_of_known_batches():

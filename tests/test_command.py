@@ -17,7 +17,7 @@ def run_main(body: str, env: dict[str, str] | None = None, **options: object) ->
     lines = ["import os, signal, sys, time", "from asr import Error, command", "def main():", f"    {body}"]
     code = "\n".join([*lines, "sys.exit(command.run(main))"])
     inherited = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "timeout": 60} | options
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", "timeout": 300} | options
     environment = inherited | {"PYTHONPATH": str(PROJECT)} | (env or {})
     return subprocess.run([sys.executable, "-c", code], check=False, env=environment, **options)
 
@@ -69,7 +69,9 @@ def test_other_exceptions_that_are_lost_are_still_shown() -> None:
     assert "ZeroDivisionError" in result.stderr
 
 
-@pytest.mark.parametrize("body", ["print('text'); return 0", "print('x' * 1_000_000); return 0", "print('x'); sys.exit(0)"])
+@pytest.mark.parametrize(
+    "body", ["print('text'); return 0", "print('x' * 1_000_000); return 0", "print('x'); sys.exit(0)"]
+)
 def test_a_closed_pipe_is_no_error(body: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -93,7 +95,7 @@ def test_without_stdout() -> None:
 def test_any_text_can_be_printed() -> None:
     # A terminal of another age, a text in Greek, and the name of a file that is not UTF-8.
     environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    result = run_main("print('λόγος', os.fsdecode(b'\\xff.wav')); return 0", env=environment, text=False)
+    result = run_main("print('λόγος', os.fsdecode(b'\\xff.wav')); return 0", env=environment, encoding=None)
     assert (result.returncode, result.stdout) == (0, "λόγος ".encode() + b"\xff.wav\n")
 
 

@@ -74,6 +74,12 @@ EXPECTED = {
 }
 
 
+def test_the_split_that_counts_comes_last(real: tuple[Recipe, Splits]) -> None:
+    recipe, splits = real
+    options = {**recipe.options, **HERE.get(recipe.name, {})}
+    assert list(splits)[-1] == recipe.test_split(options)
+
+
 def test_every_split_is_whole(real: tuple[Recipe, Splits]) -> None:
     recipe, splits = real
     assert _counts(splits) == EXPECTED[recipe.name]
@@ -91,7 +97,7 @@ def test_nothing_that_is_tested_on_is_trained_on(real: tuple[Recipe, Splits]) ->
             assert not _speakers(train) & _speakers(part)
 
 
-def test_the_official_test_parts_choose_nothing(real: tuple[Recipe, Splits]) -> None:
+def test_official_test_parts_choose_nothing(real: tuple[Recipe, Splits]) -> None:
     _, splits = real
     if "test" in splits:
         assert not _audio(splits["dev"]) & _audio(splits["test"])

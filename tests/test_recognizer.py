@@ -1,0 +1,204 @@
+"""Recognizer: padding and batching change nothing, every source gives the same text, models are found or named."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import asr
+from asr import audio, checkpoint, corpus, recognizer
+from asr.evaluate import evaluate
+from asr.features import FeatureConfig
+from asr.model import AcousticModel, ModelConfig
+from asr.recognizer import Recognizer, length_batches, pad
+from asr.text import Alphabet, Normalizer
+
+PROJECT = Path(__file__).resolve().parents[1]
+SAMPLES = PROJECT / "data" / "samples"
+SAMPLES_WER = 0.6  # loose: it tells a model that works from one that does not, and measures nothing
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model: Path) -> Recognizer:
+    return asr.load(str(tiny_model))
+
+
+@pytest.fixture(scope="module")
+def waveforms(recordings: list[Path]) -> list[np.ndarray]:
+    """Shipped speech and noise, from 0.05 to 5 seconds and more."""
+    speech = [audio.load(path) for path in sorted(SAMPLES.glob("*.flac"))]
+    noise = [audio.load(path) for path in recordings]
+    return [*speech, *noise, noise[0][:800]]
+
+
+# Padding and batches
+
+
+def test_padding_changes_no_log_prob(tiny: Recognizer, waveforms: list[np.ndarray]) -> None:
+    together, frames = tiny.log_probs(waveforms)  # (B, T, V), (B,)
+    assert together.shape[1] == frames.max() > frames.min()
+    for row, length, waveform in zip(together, frames, waveforms, strict=True):
+        alone, (alone_frames,) = tiny.log_probs([waveform])
+        assert length == alone_frames
+        np.testing.assert_allclose(row[:length], alone[0], atol=1e-4, rtol=0)
+
+
+def test_batches_change_no_text(tiny: Recognizer, waveforms: list[np.ndarray]) -> None:
+    alone = [tiny.transcribe(waveform).text for waveform in waveforms]
+    assert len(set(alone)) == len(alone)  # a mix-up would show
+    assert [transcript.text for transcript in tiny.transcribe_batch(waveforms)] == alone
+    assert [transcript.text for transcript in tiny.transcribe_batch(waveforms[::-1])] == alone[::-1]
+
+
+def test_many_recordings_keep_their_order(tiny: Recognizer, waveforms: list[np.ndarray]) -> None:
+    # More than one batch holds, the lengths mixed.
+    long = np.concatenate(waveforms)
+    many = [long[: int(seconds * audio.SAMPLE_RATE)] for seconds in (9.0, 0.5, 7.0, 3.0, 8.0, 1.0)] * 6
+    assert len(length_batches([len(waveform) for waveform in many])) > 1
+    alone = {len(waveform): tiny.transcribe(waveform) for waveform in many[:6]}
+    assert tiny.transcribe_many(many) == [alone[len(waveform)] for waveform in many]
+    assert tiny.transcribe_many([]) == []
+
+
+@given(lengths=st.lists(st.integers(1, 40), max_size=30), limit=st.integers(1, 100))
+def test_length_batches(lengths: list[int], limit: int) -> None:
+    batches = length_batches(lengths, limit / audio.SAMPLE_RATE)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert [lengths[i] for batch in batches for i in batch] == sorted(lengths)
+    for batch in batches:
+        assert len(batch) == 1 or lengths[batch[-1]] * len(batch) <= limit
+    for batch, following in itertools.pairwise(batches):  # none ends where one more would have fitted
+        assert lengths[following[0]] * (len(batch) + 1) > limit
+
+
+def test_pad() -> None:
+    fixed = np.array([0.5, -0.5, 0.25], np.float32)
+    fixed.flags.writeable = False  # as memory-mapped audio is
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        samples, lengths = pad([fixed, np.ones(1, np.float32)])
+    assert torch.equal(samples, torch.tensor([[0.5, -0.5, 0.25], [1.0, 0.0, 0.0]]))
+    assert torch.equal(lengths, torch.tensor([3, 1]))
+
+
+# Sources
+
+
+def test_every_source_gives_the_same_transcript(tiny: Recognizer, recordings: list[Path]) -> None:
+    path = recordings[2]
+    expected = tiny.transcribe(path)
+    assert expected.duration == 5.0
+    assert expected.text == " ".join(expected.text.split()) != ""
+    assert tiny.transcribe(str(path)) == expected
+    assert tiny.transcribe(path.read_bytes()) == expected
+    assert tiny.transcribe(audio.load(path)) == expected
+    with path.open("rb") as file:
+        assert tiny.transcribe(file) == expected
+
+
+@pytest.mark.parametrize("samples", [1, 2, 159, 160, 161, 640])
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_the_shortest_recordings(tiny: Recognizer, samples: int, level: float) -> None:
+    transcript = tiny.transcribe(np.full(samples, level, np.float32))
+    assert transcript.duration == samples / audio.SAMPLE_RATE
+    assert np.isfinite(tiny.log_probs([np.full(samples, level, np.float32)])[0]).all()
+
+
+def test_arrays_are_checked(tiny: Recognizer) -> None:
+    with pytest.raises(audio.AudioError, match="no samples"):
+        tiny.transcribe(np.zeros(0, np.float32))
+    with pytest.raises(audio.AudioError, match="is nan"):
+        tiny.transcribe(np.array([0.0, np.nan], np.float32))
+
+
+def test_a_model_that_gives_nan_is_an_error(tiny_model: Path) -> None:
+    broken = asr.load(str(tiny_model))
+    broken.model.output.bias.data[0] = torch.nan
+    with pytest.raises(asr.Error, match="log_probs hold NaN"):
+        broken.transcribe(np.zeros(16_000, np.float32))
+
+
+# Models
+
+
+def test_a_model_file_is_enough(tiny_model: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "my model.safetensors"
+    moved.write_bytes(tiny_model.read_bytes())
+    loaded = asr.load(str(moved))
+    assert loaded.info == {"data": ["none"], "licence": "CC0-1.0"}
+    assert loaded.normalizer("It's HERE.") == "it's here"
+    assert loaded.alphabet.decode(loaded.alphabet.encode("é")) == "é"
+    assert not loaded.model.training
+
+
+def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
+    monkeypatch.setattr(recognizer, "MODELS", tmp_path)
+    with pytest.raises(asr.Error, match=r"model 'fr': no such file; expected .*\(none does here\)"):
+        asr.load("fr")
+    (tmp_path / "de.safetensors").write_bytes(tiny_model.read_bytes())
+    (tmp_path / "en.safetensors").write_bytes(tiny_model.read_bytes())
+    with pytest.raises(asr.Error, match=r"model 'fr': .*\(de, en\)"):
+        asr.load("fr")
+    with pytest.raises(asr.Error, match=r": a folder; expected a model file"):
+        asr.load(str(tmp_path))
+    assert asr.load("de").info == asr.load().info == asr.load(str(tiny_model)).info
+
+
+def test_importing_the_package_is_light() -> None:
+    code = (
+        "import sys, asr\n"
+        "assert not {'torch', 'numpy', 'soundfile'} & sys.modules.keys()\n"
+        "from asr import Recognizer, Transcript\n"
+        "assert Transcript('a', 1.0).text == 'a' and Recognizer.__module__ == 'asr.recognizer'\n"
+        "import asr.transcribe\n"
+        "assert not callable(asr.transcribe)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    with pytest.raises(AttributeError, match="no attribute 'transcriber'"):
+        asr.transcriber  # noqa: B018
+
+
+# Speed and quality
+
+
+def test_ten_seconds_take_a_fiftieth_of_their_time_on_one_core(tmp_path: Path) -> None:
+    alphabet = Alphabet.from_texts(["abcdefghijklmnopqrstuvwxyz' "])
+    config = ModelConfig(vocab=len(alphabet), hidden=320)
+    stored = checkpoint.Checkpoint(
+        config, FeatureConfig(), alphabet, Normalizer(), AcousticModel(config).state_dict(), {}
+    )
+    large = Recognizer.from_checkpoint(stored)
+    waveform = np.random.default_rng(0).uniform(-0.1, 0.1, 160_000).astype(np.float32)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        large.transcribe(waveform)  # the first call sets things up
+        seconds = min(_processor_seconds(large, waveform) for _ in range(3))
+    finally:
+        torch.set_num_threads(threads)
+    assert seconds / 10 <= 0.02
+
+
+def _processor_seconds(model: Recognizer, waveform: np.ndarray) -> float:
+    """What one thread takes, whatever else the machine does."""
+    start = time.process_time()
+    model.transcribe(waveform)
+    return time.process_time() - start
+
+
+def test_the_shipped_model_understands_the_shipped_samples(shipped_model: Path) -> None:
+    result = evaluate(asr.load("en"), corpus.read(SAMPLES))
+    assert not result.failures
+    assert result.score.wer < SAMPLES_WER

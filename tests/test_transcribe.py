@@ -1,0 +1,332 @@
+"""The transcribing command: what it prints, in which order, what it does about faults, and what it imports."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import asr
+from asr import corpus, transcribe
+from asr.recognizer import Recognizer
+
+PROJECT = Path(__file__).resolve().parents[1]
+COMMAND = [sys.executable, "-m", "asr.transcribe"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model: Path) -> Recognizer:
+    return asr.load(str(tiny_model))
+
+
+@pytest.fixture(scope="module")
+def texts(tiny: Recognizer, recordings: list[Path]) -> list[str]:
+    """What the tiny model makes of each recording alone."""
+    return [tiny.transcribe(path).text for path in recordings]
+
+
+@pytest.fixture
+def run(tiny_model: Path, capsysbinary: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """The command in this process, with the tiny model: status, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status = transcribe.main([*map(str, arguments), "--model", str(tiny_model)])
+        output = capsysbinary.readouterr()
+        return status, output.out.decode(), output.err.decode()
+
+    return run
+
+
+# Output
+
+
+def test_one_file_gives_its_text_alone(
+    tiny_model: Path, recordings: list[Path], texts: list[str], run_module: Callable
+) -> None:
+    result = run_module("asr.transcribe", recordings[0], "--model", tiny_model)
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"{texts[0]}\n", "")
+
+
+def test_several_files_give_a_line_each_in_the_order_given(
+    run: Callable, recordings: list[Path], texts: list[str]
+) -> None:
+    lines = "".join(f"{path}\t{text}\n" for path, text in zip(recordings, texts, strict=True))
+    assert run(*recordings) == (0, lines, "")
+
+
+def test_a_file_given_twice_is_transcribed_twice(run: Callable, recordings: list[Path], texts: list[str]) -> None:
+    line = f"{recordings[1]}\t{texts[1]}\n"
+    assert run(recordings[1], recordings[1]) == (0, line * 2, "")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, recordings: list[Path]) -> Path:
+    """Recordings in folders and subfolders, and other files."""
+    folder = tmp_path / "my recordings"
+    for source, name in zip(recordings, ("z.wav", "b/y.flac", "b/a/x.WAV", "c.ogg"), strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder / name)
+    (folder / "b" / "notes.txt").write_text("not a recording")
+    (folder / "._z.wav").write_bytes(b"what macOS leaves beside files")
+    (folder / "empty.wav").mkdir()
+    return folder
+
+
+def test_a_folder_is_searched_and_sorted(run: Callable, folder: Path, recordings: list[Path], texts: list[str]) -> None:
+    by_name = dict(zip(("z.wav", "b/y.flac", "b/a/x.WAV", "c.ogg"), texts, strict=True))
+    names = ["b/a/x.WAV", "b/y.flac", "c.ogg", "z.wav"]
+    assert [str(path.relative_to(folder)) for path in corpus.audio_files(folder)] == names
+    in_folder = "".join(f"{folder}/{name}\t{by_name[name]}\n" for name in names)
+    first = f"{recordings[1]}\t{texts[1]}\n"
+    assert run(recordings[1], folder) == (0, first + in_folder, "")
+
+
+def test_paths_in_the_output_begin_as_they_were_given(
+    run: Callable, folder: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    lines = f"./z.wav\t{texts[0]}\nb//y.flac\t{texts[1]}\n./b/a/x.WAV\t{texts[2]}\n"
+    assert run("./z.wav", "b//y.flac", "./b/a") == (0, lines, "")
+
+
+def test_a_folder_of_one_recording_is_labelled_as_any_folder(
+    run: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]
+) -> None:
+    shutil.copy(recordings[1], tmp_path / "only.flac")
+    assert run(tmp_path) == (0, f"{tmp_path}/only.flac\t{texts[1]}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("with space.flac", "with space.flac"),
+        ("line\nbreak\tand tab.flac", "line\\nbreak\\tand tab.flac"),
+        ("red\x1b[31m.flac", "red\\x1b[31m.flac"),
+        ("naïve.flac", "naïve.flac"),
+    ],
+)
+def test_odd_names_keep_to_their_line(
+    run: Callable, tmp_path: Path, recordings: list[Path], texts: list[str], name: str, shown: str
+) -> None:
+    shutil.copy(recordings[1], tmp_path / name)
+    assert run(tmp_path, tmp_path / name) == (0, f"{tmp_path}/{shown}\t{texts[1]}\n" * 2, "")
+    (tmp_path / name).write_bytes(b"")
+    status, out, err = run(tmp_path / name)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith(f"error: {tmp_path}/{shown}: empty")
+
+
+def test_names_that_are_options_or_not_unicode(
+    tiny_model: Path, tmp_path: Path, recordings: list[Path], texts: list[str]
+) -> None:
+    strange = os.fsdecode(b"caf\xe9.flac")  # Latin-1: not UTF-8
+    for name in ("--model.flac", strange):
+        shutil.copy(recordings[1], tmp_path / name)
+    command = [*COMMAND, "--model", tiny_model, "--", "--model.flac", strange]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=300)
+    text = texts[1].encode()
+    lines = b"--model.flac\t" + text + b"\ncaf\xe9.flac\t" + text + b"\n"
+    assert (result.returncode, result.stdout, result.stderr) == (0, lines, b"")
+
+
+def test_a_recording_from_a_pipe(tiny_model: Path, recordings: list[Path], texts: list[str]) -> None:
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    command = [*COMMAND, "--model", tiny_model, "/dev/stdin"]
+    with subprocess.Popen(["cat", recordings[0]], stdout=subprocess.PIPE) as cat:
+        result = subprocess.run(command, stdin=cat.stdout, env=environment, capture_output=True, timeout=300)
+    assert (result.returncode, result.stdout.decode(), result.stderr) == (0, f"{texts[0]}\n", b"")
+
+
+# Order and batches
+
+
+def test_batches_change_neither_text_nor_order(tiny: Recognizer, recordings: list[Path], texts: list[str]) -> None:
+    sources = [str(path) for path in recordings] * 3
+    expected = list(zip(sources, texts * 3, strict=True))
+    for seconds in (0.1, 6.0, 1000.0):
+        results = transcribe.transcribe(tiny, sources, group_seconds=seconds)
+        assert [(path, transcript.text) for path, transcript in results] == expected
+
+
+def test_texts_come_before_later_recordings_are_read(
+    tiny: Recognizer, recordings: list[Path], texts: list[str]
+) -> None:
+    given = []
+
+    def sources() -> Iterator[str]:
+        for path in recordings:
+            given.append(path)
+            yield str(path)
+
+    results = transcribe.transcribe(tiny, sources(), group_seconds=3.0)  # the first lasts 3.1 s, the next two 5.4 s
+    assert next(results)[1].text == texts[0]
+    assert given == recordings[:1]
+    assert next(results)[1].text == texts[1]
+    assert given == recordings[:3]
+
+
+# Faults
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_transcribed(
+    tiny_model: Path, tmp_path: Path, recordings: list[Path], texts: list[str], run_module: Callable
+) -> None:
+    names = ["missing.wav", "empty.wav", "cut.wav", "notes.wav", "nothing here"]
+    missing, empty, cut, notes, nothing = bad = [tmp_path / name for name in names]
+    empty.write_bytes(b"")
+    cut.write_bytes(recordings[0].read_bytes()[:5000])
+    notes.write_text("Dear diary, this is not audio at all.")
+    nothing.mkdir()
+    (nothing / "README").touch()
+    mixed = [missing, recordings[0], empty, cut, recordings[1], notes, nothing, recordings[2]]
+    result = run_module("asr.transcribe", *mixed, "--model", tiny_model)
+    assert result.returncode == 1
+    lines = [f"{path}\t{text}" for path, text in zip(recordings[:3], texts, strict=False)]
+    assert result.stdout.splitlines() == lines
+    errors = result.stderr.splitlines()
+    assert [error.split(": ")[:2] for error in errors] == [["error", str(path)] for path in bad]
+    causes = [
+        "no such file",
+        "empty (0 bytes)",
+        "cut short",
+        "soundfile",
+        "no recordings in this folder",
+    ]
+    for error, cause in zip(errors, causes, strict=True):
+        assert cause in error
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc")
+def test_a_file_that_the_disk_does_not_give(run: Callable, recordings: list[Path], texts: list[str]) -> None:
+    status, out, err = run("/proc/self/mem", recordings[1])  # it opens, and reading fails
+    assert (status, out) == (1, f"{recordings[1]}\t{texts[1]}\n")
+    assert err.startswith("error: /proc/self/mem: ")
+
+
+def test_an_unset_variable_is_not_the_current_folder(run: Callable) -> None:
+    status, out, err = run("")
+    assert (status, out) == (1, "")
+    assert err.startswith("error: : ")
+
+
+def test_something_that_is_not_a_model(recordings: list[Path], run_module: Callable) -> None:
+    result = run_module("asr.transcribe", recordings[0], "--model", recordings[0])
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert result.stderr.startswith(f"error: {recordings[0]}: not a model file")
+    result = run_module("asr.transcribe", recordings[0], "--model", "klingon")
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert result.stderr.startswith("error: model 'klingon': no such file; expected a model file")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--model", "en"], ["x.wav", "--modle", "en"], ["x.wav", "--model"]])
+def test_wrong_usage(arguments: list[str], run_module: Callable) -> None:
+    result = run_module("asr.transcribe", *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("usage: python -m asr.transcribe")
+    assert "Traceback" not in result.stderr
+
+
+# Ctrl-C and closed pipes
+
+
+def test_ctrl_c_while_waiting_for_a_recording(
+    tiny_model: Path, tmp_path: Path, recordings: list[Path], texts: list[str]
+) -> None:
+    fifo = tmp_path / "slow.wav"
+    os.mkfifo(fifo)
+    with start(recordings[0], fifo, model=tiny_model) as process:
+        writer = wait_for_reader(fifo, process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=300)
+        os.close(writer)
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
+
+
+def test_ctrl_c_while_transcribing(tiny_model: Path, recordings: list[Path]) -> None:
+    with start(*[recordings[2]] * 10_000, model=tiny_model) as process:
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (130, "interrupted\n")
+
+
+def test_a_reader_that_goes_away(tiny_model: Path, recordings: list[Path]) -> None:
+    with start(*[recordings[2]] * 10_000, model=tiny_model) as process:
+        assert process.stdout.readline()
+        process.stdout.close()  # as `| head -1` does
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=300) == 0
+
+
+def start(*paths: Path, model: Path) -> subprocess.Popen:
+    command = [*COMMAND, "--model", str(model), *map(str, paths)]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+
+
+def wait_for_reader(fifo: Path, process: subprocess.Popen) -> int:
+    """Open a FIFO for writing as soon as the process has opened it for reading."""
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads it yet
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+
+
+# Imports and speed
+
+
+def imported(*arguments: object) -> tuple[subprocess.CompletedProcess, set[str]]:
+    """Run the command and list the modules that it imported."""
+    command = [sys.executable, "-X", "importtime", "-m", "asr.transcribe", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    result = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300)
+    lines = [line.split("|") for line in result.stderr.splitlines() if line.startswith("import time:")]
+    return result, {fields[2].strip() for fields in lines}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], []])
+def test_help_and_wrong_usage_answer_at_once(arguments: list[str]) -> None:
+    _, modules = imported(*arguments)
+    assert "asr.command" in modules
+    assert not {"torch", "torchaudio", "numpy", "soundfile", "soxr", "asr.audio"} & modules
+
+
+def test_transcribing_imports_what_it_needs_and_no_more(
+    tiny_model: Path, recordings: list[Path], texts: list[str]
+) -> None:
+    result, modules = imported(recordings[0], "--model", tiny_model)
+    assert result.stdout == f"{texts[0]}\n"
+    assert {"torch", "torchaudio", "soundfile", "asr.recognizer"} <= modules
+    heavy = {"librosa", "jiwer", "rapidfuzz", "tensorboard", "num2words", "scipy", "numba", "matplotlib", "sklearn"}
+    assert not heavy & {module.partition(".")[0] for module in modules}
+    assert not {"asr.training", "asr.score", "asr.corpus", "asr.evaluate", "asr.train"} & modules
+
+
+def test_the_module_is_not_imported_twice(run_module: Callable) -> None:
+    # An import of `asr.transcribe` by the package itself would make `python -m` warn.
+    result = run_module(
+        "asr.transcribe", "--help", env=os.environ | {"PYTHONWARNINGS": "error", "PYTHONPATH": str(PROJECT)}
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "path, tab, text" in " ".join(result.stdout.split())
+
+
+def test_the_whole_command_takes_less_than_three_seconds(
+    tiny_model: Path, recordings: list[Path], run_module: Callable
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert run_module("asr.transcribe", recordings[2], "--model", tiny_model).returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Of the processor: nothing waits, so on an idle machine that is the time by the clock.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
