@@ -94,9 +94,17 @@ def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """All audio below a folder, by extension, sorted; hidden files, as macOS makes, are no audio."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
-    return [path for path in paths if path.is_file() and not path.name.startswith(".")]
+    """All audio below a folder, by extension, sorted; hidden files, as macOS makes, are no audio.
+
+    Raises:
+        OSError: a folder cannot be read: nothing is left out without a word.
+    """
+    paths = sorted(Path(where, name) for where, _, names in os.walk(folder, onerror=_raise) for name in names)
+    return [path for path in paths if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")]
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def stable_fraction(key: str) -> float:

@@ -89,7 +89,7 @@ def prepare(
     dev_set = None
     if dev:
         references = [utterance.text for utterance in dev]
-        dev_set = DevSet(open_cache(dev, caches), references, [utterance.speaker for utterance in dev])
+        dev_set = DevSet(open_cache(dev, caches, exact=True), references, [utterance.speaker for utterance in dev])
     settings = dataclasses.asdict(config)
     info = {"asr": __version__, **info, "hours": round(hours, 3), "utterances": len(good), "settings": settings}
     resume = folder.state.is_file()

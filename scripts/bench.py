@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -382,7 +382,8 @@ def run_command(path: Path, model: str) -> None:
         raise Error(f"{' '.join(line)} ended with status {done.returncode}: {done.stderr.strip()}")
 
 
-def _timed(work) -> float:
+def _timed(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

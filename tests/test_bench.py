@@ -147,7 +147,7 @@ def test_transcription_is_timed_by_the_real_command(model):
 def test_a_command_that_fails_is_no_result(model, tmp_path):
     with pytest.raises(Error, match=r"missing.wav .*ended with status"):
         bench.run_command(tmp_path / "missing.wav", str(model))
-    with pytest.raises(Error, match="missing.safetensors.*expected a model file"):
+    with pytest.raises(Error, match=r"missing\.safetensors.*expected a model file"):
         bench.main(["transcribe", "--model", str(tmp_path / "missing.safetensors")])
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
+CHANGES_COMMANDS = ("OMP_NUM_THREADS", "PYTHONUNBUFFERED")  # where the tests' environment sets them
 
 
 def run_main(body: str, env: dict[str, str] | None = None, **options: object) -> subprocess.CompletedProcess:
     """Run a command whose `main` has this body."""
     lines = ["import os, signal, sys, time", "from asr import Error, command", "def main():", f"    {body}"]
     code = "\n".join([*lines, "sys.exit(command.run(main))"])
-    inherited = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    inherited = {name: value for name, value in os.environ.items() if name not in CHANGES_COMMANDS}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", "timeout": 300} | options
     environment = inherited | {"PYTHONPATH": str(PROJECT)} | (env or {})
     return subprocess.run([sys.executable, "-c", code], check=False, env=environment, **options)

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from asr import audio
 from asr.corpus import Utterance
 
-FORMAT_VERSION = 1
-SCALE = 32767  # int16 steps of full scale
+FORMAT_VERSION = 2
+SCALE = 32768  # int16 steps of full scale, as decoders have it: 16-bit recordings come out as they are
 AHEAD = 64  # utterances decoded at a time: bounds the memory
 STALE_SECONDS = 3600  # nobody has written to it for so long: a process that was killed left it behind
 
@@ -30,7 +30,7 @@ class AudioCache:
     """The samples of a list of utterances.
 
     Args:
-        path: the file, int16 samples one utterance after another.
+        path: the file, samples one utterance after another, of the type that its suffix names.
         lengths: samples of each utterance; 0 where it could not be read.
         errors: utterance number -> why it could not be read.
     """
@@ -53,22 +53,28 @@ class CacheReader:
 
     def __init__(self, cache: AudioCache) -> None:
         self._ends = list(accumulate(cache.lengths, initial=0))
+        dtype = np.dtype(cache.path.suffix[1:])
         empty = self._ends[-1] == 0  # nothing to map
-        self._samples = np.zeros(0, np.int16) if empty else np.memmap(cache.path, np.int16, mode="r")
+        self._samples = np.zeros(0, dtype) if empty else np.memmap(cache.path, dtype, mode="r")
 
     def __getitem__(self, i: int) -> NDArray[np.float32]:
         """(samples,) float32 of utterance i."""
-        return self._samples[self._ends[i] : self._ends[i + 1]].astype(np.float32) / SCALE
+        samples = self._samples[self._ends[i] : self._ends[i + 1]].astype(np.float32)
+        return samples / SCALE if self._samples.dtype == np.int16 else samples
 
 
-def open_cache(utterances: Sequence[Utterance], folder: Path) -> AudioCache:
+def open_cache(utterances: Sequence[Utterance], folder: Path, exact: bool = False) -> AudioCache:
     """The cache of these utterances, made now if it is not there yet.
+
+    Args:
+        exact: keep the samples as they were decoded, float32, so that a dev score is that of an evaluation; else as
+            int16, half the size, which is near enough to learn from.
 
     Its name is a hash of the audio files' paths, sizes and times of change, so a changed file makes a new cache. It is
     written beside and renamed: a process that is killed leaves no half cache, and of two that write, one wins.
     """
-    samples = folder / f"{_cache_key(utterances)}.int16"
-    index = samples.with_suffix(".json")
+    samples = folder / f"{_cache_key(utterances)}.{'float32' if exact else 'int16'}"
+    index = samples.with_name(f"{samples.name}.json")
     if not (index.is_file() and samples.is_file()):
         folder.mkdir(parents=True, exist_ok=True)
         _remove_stale_parts(folder)
@@ -107,7 +113,7 @@ def _write(utterances: Sequence[Utterance], samples: Path, index: Path) -> None:
                     errors[i] = decoded
                     lengths.append(0)
                 else:
-                    file.write(decoded)
+                    file.write(decoded if samples.suffix == ".float32" else _as_int16(decoded))
                     lengths.append(len(decoded))
         beside_index.write_text(json.dumps({"lengths": lengths, "errors": errors}), encoding="utf-8")
         beside.replace(samples)
@@ -117,7 +123,7 @@ def _write(utterances: Sequence[Utterance], samples: Path, index: Path) -> None:
         beside_index.unlink(missing_ok=True)
 
 
-def _decode_all(utterances: Sequence[Utterance]) -> Iterator[NDArray[np.int16] | str]:
+def _decode_all(utterances: Sequence[Utterance]) -> Iterator[NDArray[np.float32] | str]:
     """Samples or an error's text for each utterance, in order; decoding runs outside Python's lock, on all cores."""
     bar = tqdm(total=len(utterances), desc="decoding audio", unit=" utterances", disable=None)
     with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
@@ -127,9 +133,12 @@ def _decode_all(utterances: Sequence[Utterance]) -> Iterator[NDArray[np.int16] |
                 yield decoded
 
 
-def _decode(utterance: Utterance) -> NDArray[np.int16] | str:
+def _decode(utterance: Utterance) -> NDArray[np.float32] | str:
     try:
-        samples = audio.load(utterance.audio, utterance.offset, utterance.duration)
+        return audio.load(utterance.audio, utterance.offset, utterance.duration)
     except (audio.AudioError, OSError) as error:
         return str(error)
-    return np.round(np.clip(samples, -1, 1) * SCALE).astype(np.int16)
+
+
+def _as_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    return np.clip(np.round(samples * SCALE), -SCALE, SCALE - 1).astype(np.int16)

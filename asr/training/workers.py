@@ -86,6 +86,9 @@ def launch(workers: int, work: Callable[..., None], *arguments: object) -> None:
                 pass
         except ProcessException as error:
             raise _cause(error, processes, Path(folder)) from None
+        finally:
+            for process in processes.processes:  # still alive where an interrupt has reached this process alone
+                process.terminate()
 
 
 @contextmanager
@@ -118,6 +121,8 @@ def _cause(error: ProcessException, processes: ProcessContext, folder: Path) -> 
 
 
 def _worker(rank: int, size: int, folder: Path, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    # torch sends it to workers whose main process has died; under nohup they would ignore it and train on for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)  # more would wait for one another, and collapse when anything else runs
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
     try:
