@@ -30,7 +30,7 @@ from asr.training.batches import epoch_batches
 from asr.training.cache import open_cache
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
-from asr.training.loop import Trainer, train
+from asr.training.loop import Trainer, average_buffers, train
 from asr.training.prepare import examples, frames_needed
 from asr.training.workers import Group, launch
 
@@ -260,28 +260,32 @@ def test_there_must_be_a_run_to_resume(speech, tmp_path):
 # Workers
 
 
-def save_gradients(group, job, batches):
-    """A worker's part of one update for each batch; the leading one leaves the gradients and losses."""
+def work_together(group, job, batches):
+    """A worker's part of one update for each batch and of an average; the leading one leaves what came of it."""
     found = []
     for batch in batches:
         trainer = Trainer(group, job)
         trainer.plan()
         loss = trainer.update(batch)
-        found.append({"gradient": trainer.gradient, "loss": loss})
+        found.append({"loss": loss, "gradient": trainer.gradient})
+    norm = torch.nn.BatchNorm1d(2)
+    norm.running_mean.fill_(group.rank + 1)
+    average_buffers(norm, group)
     if group.leads:
-        torch.save(found, job.out / f"gradients-{group.size}.pt")
+        torch.save((found, norm.running_mean), job.out / f"{group.size}.pt")
 
 
-def test_two_workers_have_the_gradient_of_one(speech, tmp_path):
+def test_two_workers_have_the_gradient_of_one_and_agree_on_statistics(speech, tmp_path):
     job = job_of(read(speech / "train.jsonl"), tmp_path, dropout=0.0, bf16=False, clip=1e9)
     batches = [list(range(7)), [3]]  # shared unequally, and one worker with nothing to do
-    save_gradients(Group(), job, batches)
-    launch(2, save_gradients, job, batches)
-    alone, together = (torch.load(tmp_path / f"gradients-{size}.pt", weights_only=True) for size in (1, 2))
-    for one, two in zip(alone, together, strict=True):
+    work_together(Group(), job, batches)
+    launch(2, work_together, job, batches)
+    alone, together = (torch.load(tmp_path / f"{size}.pt", weights_only=True) for size in (1, 2))
+    for one, two in zip(alone[0], together[0], strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
         assert one["gradient"].norm() > 0.1
         assert (two["gradient"] - one["gradient"]).norm() < 1e-5 * one["gradient"].norm()
+    assert alone[1].tolist() == [1.0, 1.0] and together[1].tolist() == [1.5, 1.5]
 
 
 def test_a_loss_that_is_not_finite_ends_with_advice(speech, tmp_path):
