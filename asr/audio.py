@@ -30,7 +30,7 @@ from asr.containers import RESCUE, UNSTATED, AudioError, checked
 
 SAMPLE_RATE = 16_000  # Hz, everywhere inside the project
 LOWEST_RATE = 1_000  # Hz: less holds no speech, and a few bytes at 1 Hz would fill the memory
-SLACK = 0.01  # s: how far a part may reach past the end, since manifests round their times
+SLACK = 0.1  # s: how far a part may reach past the end: manifests round times, and mp3 has frames of silence
 
 # What a folder search takes as audio: what soundfile reads, then what takes ffmpeg.
 EXTENSIONS = frozenset({

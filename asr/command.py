@@ -17,6 +17,10 @@ USAGE = 2  # the command line itself is wrong (argparse uses it too)
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
+class UsageError(Error):
+    """A command line that is wrong in itself."""
+
+
 def run(main: Callable[[], int]) -> int:
     """Run a command's `main` and turn a user's mistakes into one line on stderr and an exit status.
 
@@ -40,7 +44,7 @@ def run(main: Callable[[], int]) -> int:
     except (Error, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         _abandon_stdout()
-        return FAILED
+        return USAGE if isinstance(error, UsageError) else FAILED
 
 
 def _flushed(main: Callable[[], int]) -> int:

@@ -106,9 +106,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     utterances = corpus.read(options.manifest, options.split)
     result = evaluate(load(options.model), utterances)
+    status = report_failures(result)
+    print(json.dumps(result.to_dict()) if options.json else describe(result))
+    return status
+
+
+def report_failures(result: Evaluation) -> int:
+    """Name what could not be read on stderr; the exit status that goes with it."""
     for name, why in result.failures.items():
         print(f"error: {name}: {why}; counted with all its words deleted", file=sys.stderr)
-    print(json.dumps(result.to_dict()) if options.json else describe(result))
     return command.FAILED if result.failures else 0
 
 

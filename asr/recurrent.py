@@ -123,7 +123,7 @@ class _GruFunction(torch.autograd.Function):
 def _split_directions(x: Tensor, reverse: Tensor, directions: int) -> Tensor:
     """(T, B, D * F) in time order -> (D, T, B, F), the second direction reversed per utterance."""
     frames, batch, _ = x.shape
-    parts = x.view(frames * batch, directions, -1)
+    parts = x.reshape(frames * batch, directions, -1)
     split = x.new_empty(directions, frames * batch, parts.shape[2])
     split[0] = parts[:, 0]
     if directions == 2:

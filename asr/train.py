@@ -65,10 +65,10 @@ def prepare(
     config: TrainConfig,
     info: Mapping[str, object],
 ) -> Job:
-    """Look at the data, report what is left out, and gather what the workers need."""
+    """Look at the data, report what is left out, and gather what the workers need; arguments and errors as in `fit`."""
     from asr.features import FeatureConfig
     from asr.text import Alphabet, Normalizer
-    from asr.training.cache import open_cache
+    from asr.training.cache import fingerprint, open_cache
     from asr.training.dev import DevSet
     from asr.training.loop import Job
     from asr.training.prepare import examples, report
@@ -81,19 +81,18 @@ def prepare(
     good, problems = examples(data, cache, normalizer, alphabet, model, features, config.max_seconds)
     for line in report(problems, len(data), config.subsampling):
         print(line, file=sys.stderr)
+    dev_set = DevSet.of(dev, open_cache(dev, caches, exact=True)) if dev else None
+    settings = dataclasses.asdict(config)
+    resume = folder.state.is_file()
+    learned = fingerprint(cache, [(example.number, example.ids) for example in good])
+    chosen_by = fingerprint(dev_set.cache, dev_set.references) if dev_set else ""
+    folder.settle({"settings": settings, "data": learned, "dev": chosen_by}, resume)
     folder.write_lines("data_report.jsonl", map(dataclasses.asdict, problems))
     if not good:
         raise Error(f"none of {len(data)} utterances can be trained on; {folder.path}/data_report.jsonl says why")
     hours = sum(example.seconds for example in good) / 3600
     print(f"{len(good)} utterances, {hours:.2f} hours, {len(alphabet) - 1} characters", file=sys.stderr)
-    dev_set = None
-    if dev:
-        references = [utterance.text for utterance in dev]
-        dev_set = DevSet(open_cache(dev, caches, exact=True), references, [utterance.speaker for utterance in dev])
-    settings = dataclasses.asdict(config)
     info = {"asr": __version__, **info, "hours": round(hours, 3), "utterances": len(good), "settings": settings}
-    resume = folder.state.is_file()
-    folder.settle({"settings": settings, "data": cache.path.stem}, resume)
     return Job(config, model, features, alphabet, normalizer, cache, good, dev_set, folder.path, info, resume)
 
 
@@ -131,27 +130,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = parse_settings(options.set)
     if options.minutes is not None:
         settings["minutes"] = options.minutes
-    data = [utterance for source in options.data for utterance in _split(corpus.read(source), "train", True)]
-    sources = [options.dev] if options.dev else options.data
-    dev = [utterance for source in sources for utterance in _split(corpus.read(source), "dev", bool(options.dev))]
+    sources = [(source, corpus.read(source)) for source in options.data]
+    data = [utterance for source in sources for utterance in _named_split(*source, "train")]
+    if options.dev:
+        dev = _named_split(options.dev, corpus.read(options.dev), "dev")
+    else:
+        dev = [utterance for _, utterances in sources for utterance in utterances if utterance.split == "dev"]
     config = _stored_config(options.out) if options.resume else TrainConfig()
-    info = {"data": [source.name for source in options.data], "licence": options.licence}
+    info = {"data": ["/".join(source.resolve().parts[-2:]) for source in options.data], "licence": options.licence}
     model = fit(data, dev, options.out, config.updated(settings), info, options.resume)
     print(model)
     return 0
 
 
-def _split(utterances: list[Utterance], split: str, keep_unsplit: bool) -> list[Utterance]:
-    """The utterances of a split; where the source has no splits, all of them or none."""
-    if all(utterance.split is None for utterance in utterances):
-        return utterances if keep_unsplit else []
+def _named_split(source: Path, utterances: list[Utterance], split: str) -> list[Utterance]:
+    """The utterances of a split; where the source has no splits, all of them.
+
+    Raises:
+        CorpusError: the source has other splits only.
+    """
+    found = {utterance.split for utterance in utterances}
+    if found == {None}:
+        return utterances
+    if split not in found:
+        names = ", ".join(sorted(map(str, found)))
+        raise corpus.CorpusError(f"{source}: no utterance has the split {split!r}; it has {names}")
     return [utterance for utterance in utterances if utterance.split == split]
 
 
 def _stored_config(out: Path) -> TrainConfig:
-    from asr.training.folder import RunFolder
+    from asr.training.folder import RunError, RunFolder
 
-    return TrainConfig(**RunFolder(out).read_config()["settings"])
+    try:
+        return TrainConfig(**RunFolder(out).read_config()["settings"])
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{out}/config.json: of another version of asr ({error}); start another run (--out)") from None
 
 
 if __name__ == "__main__":

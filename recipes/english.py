@@ -65,5 +65,5 @@ recipe = Recipe(
     settings={"hidden": 320, "norm": "batch", "batch_seconds": 100.0, "evaluations": 10, "steps": 11000},
     test="dev-clean",
     licence="CC BY 4.0, CC0, public domain, ODC-By and CMU's BSD-like licence, by part",
-    description="all the free English speech at hand",
+    description="parts of LibriSpeech, Common Voice v1, speechocean762, AN4, LJ Speech, VCTK and CMU ARCTIC",
 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # recipes are not 
 import recipes
 from asr import command, load
 from asr.corpus import write_manifest
-from asr.evaluate import describe, evaluate
+from asr.evaluate import describe, evaluate, report_failures
 from asr.train import fit
 from asr.training.config import TrainConfig, parse_settings
 
@@ -43,15 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if utterances:
             write_manifest(out / "manifests" / f"{name}.jsonl", utterances)
     config = TrainConfig().updated(recipe.settings).updated(settings)
-    info = {"data": [recipe.name], "licence": recipe.licence}
-    start = time.monotonic()
+    info = {"data": [f"{recipe.name}: {recipe.description}"], "licence": recipe.licence}
+    from asr.training.folder import RunFolder  # brings torch, and `--help` should not wait for it
+
     model = fit(splits["train"], splits["dev"], out, config, info, resume=True)
-    minutes = (time.monotonic() - start) / 60
+    minutes = RunFolder(out).progress().seconds / 60
     recognizer = load(str(model))
+    status = 0
     for name in [name for name in splits if name not in ("train", "dev")]:
         result = evaluate(recognizer, splits[name])
+        status = report_failures(result) or status
         print(f"{recipe.name} {name} {describe(result)}, {minutes:.1f} min of training, seed {config.seed}, {model}")
-    return 0
+    return status
 
 
 def _sort_settings(recipe: recipes.Recipe, pairs: Sequence[str]) -> tuple[dict[str, str], dict[str, object]]:

@@ -1,4 +1,4 @@
-"""The recurrent layers against torch's packed modules, in float64: outputs and gradients, on padded batches."""
+"""The recurrent layers against torch's modules on each utterance alone, in float64: outputs and gradients."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.recurrent import CELLS, Recurrent, reversal
 
 INPUT, HIDDEN = 5, 7
 
 
-def packed(layer: Recurrent, x: Tensor, lengths: Tensor) -> Tensor:
-    """What torch's own module makes of the packed batch."""
-    sequence = pack_padded_sequence(x, lengths, enforce_sorted=False)
-    return pad_packed_sequence(layer.rnn(sequence)[0], total_length=len(x))[0]
+def one_by_one(layer: Recurrent, x: Tensor, lengths: Tensor) -> Tensor:
+    """What torch's own module makes of the utterances, each alone and without padding."""
+    alone = [layer.rnn(x[:length, i : i + 1])[0] for i, length in enumerate(lengths.tolist())]
+    return torch.cat([nn.functional.pad(each, (0, 0, 0, 0, 0, len(x) - len(each))) for each in alone], dim=1)
 
 
 def gradients(output: Tensor, towards: Tensor, layer: nn.Module, x: Tensor) -> list[Tensor]:
@@ -38,11 +37,21 @@ def test_exact(lengths: list[int], padding: int, cell: str, bidirectional: bool,
     layer = Recurrent(cell, INPUT, HIDDEN, bidirectional).double()
     x = torch.randn(max(lengths) + padding, len(lengths), INPUT, dtype=torch.double, requires_grad=True)
     counts = torch.tensor(lengths)
-    found, expected = layer(x, counts), packed(layer, x, counts)
+    found, expected = layer(x, counts), one_by_one(layer, x, counts)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
     towards = torch.randn_like(expected)  # also in the padding, where nothing may flow back
     for ours, torchs in zip(gradients(found, towards, layer, x), gradients(expected, towards, layer, x), strict=True):
         torch.testing.assert_close(ours, torchs, atol=1e-12, rtol=1e-12)
+
+
+def test_gradients_that_are_not_contiguous() -> None:
+    """What follows the layer may hand back its gradient in any memory layout."""
+    torch.manual_seed(0)
+    layer = Recurrent("gru", INPUT, HIDDEN).double()
+    x, lengths = torch.randn(6, 3, INPUT, dtype=torch.double, requires_grad=True), torch.tensor([6, 2, 5])
+    straight = torch.autograd.grad(layer(x, lengths).square().sum(), x)
+    transposed = torch.autograd.grad(layer(x, lengths).transpose(0, 1).contiguous().square().sum(), x)
+    torch.testing.assert_close(transposed, straight)
 
 
 def test_gradcheck() -> None:
@@ -59,7 +68,7 @@ def test_bf16_is_near_fp32(bidirectional: bool) -> None:
     torch.manual_seed(0)
     layer = Recurrent("gru", 64, 64, bidirectional)
     x, lengths = torch.randn(200, 3, 64), torch.tensor([200, 140, 3])
-    exact = packed(layer, x, lengths)
+    exact = one_by_one(layer, x, lengths)
     with torch.autocast("cpu", torch.bfloat16):
         rough = layer(x, lengths)
     assert rough.dtype == torch.bfloat16

@@ -75,12 +75,23 @@ def open_cache(utterances: Sequence[Utterance], folder: Path, exact: bool = Fals
     """
     samples = folder / f"{_cache_key(utterances)}.{'float32' if exact else 'int16'}"
     index = samples.with_name(f"{samples.name}.json")
-    if not (index.is_file() and samples.is_file()):
+    if not (index.is_file() and samples.is_file() and _still_unreadable(utterances, index)):
         folder.mkdir(parents=True, exist_ok=True)
         _remove_stale_parts(folder)
         _write(utterances, samples, index)
     stored = json.loads(index.read_text(encoding="utf-8"))
     return AudioCache(samples, tuple(stored["lengths"]), {int(i): why for i, why in stored["errors"].items()})
+
+
+def _still_unreadable(utterances: Sequence[Utterance], index: Path) -> bool:
+    """Whether what could not be read still cannot be: ffmpeg may have come, or a right to read."""
+    errors = json.loads(index.read_text(encoding="utf-8"))["errors"]
+    return all(isinstance(_decode(utterances[int(i)]), str) for i in errors)
+
+
+def fingerprint(cache: AudioCache, texts: Sequence[object]) -> str:
+    """Of audio, of which of it can be read, and of texts: what must not change when a run is resumed."""
+    return hashlib.blake2b(repr((cache.path.stem, cache.lengths, texts)).encode(), digest_size=16).hexdigest()
 
 
 def _remove_stale_parts(folder: Path) -> None:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from asr import Error
-from asr.model import ModelConfig
+from asr.command import UsageError
+
+if TYPE_CHECKING:
+    from asr.model import ModelConfig  # which brings torch, and `--help` should not wait for it
+
+
+LEAST = {
+    "evaluations": 1,
+    **dict.fromkeys(("minutes", "steps", "epochs", "warmup", "weight_decay", "seed", "workers"), 0),
+    **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width"), 0),
+}
 
 
 @dataclass(frozen=True)
@@ -18,7 +29,8 @@ class TrainConfig:
 
     Args:
         subsampling, channels, layers, hidden, cell, bidirectional, norm, dropout: see `asr.model.ModelConfig`.
-        minutes: wall-clock minutes; the speed is measured first and a number of steps fixed and recorded.
+        minutes: wall-clock minutes; the speed is measured first and a number of steps fixed and recorded. Decoding the
+            audio and measuring come on top. To repeat such a run: minutes=0 and the recorded steps.
         steps: updates of the weights.
         epochs: passes over the training data.
         batch_seconds: audio per step in seconds, padding included, over all workers together.
@@ -64,13 +76,20 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("batch_seconds", "max_seconds", "learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise Error(f"{name} is {getattr(self, name)}; it must be more than 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be more than 0")
+        for name, least in LEAST.items():
+            if not least <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.warmup > 1:
+            raise UsageError(f"warmup is {self.warmup}; it is a share of the steps, at most 1")
         if not (self.minutes or self.steps or self.epochs):
-            raise Error("minutes, steps and epochs are all 0; set one of them to say how long to train")
+            raise UsageError("minutes, steps and epochs are all 0; set one of them to say how long to train")
 
     def model(self, vocab: int, n_mels: int) -> ModelConfig:
         """The sizes of the model that this run trains."""
+        from asr.model import ModelConfig
+
         names = {field.name for field in dataclasses.fields(ModelConfig)} - {"vocab", "n_mels"}
         return ModelConfig(vocab=vocab, n_mels=n_mels, **{name: getattr(self, name) for name in names})
 
@@ -78,12 +97,12 @@ class TrainConfig:
         """A copy with some settings changed.
 
         Raises:
-            asr.Error: a setting that does not exist.
+            UsageError: a setting that does not exist.
         """
         known = {field.name for field in dataclasses.fields(self)}
         for name in changes:
             if name not in known:
-                raise Error(f"there is no setting {name!r}; the settings are {', '.join(sorted(known))}")
+                raise UsageError(f"there is no setting {name!r}; the settings are {', '.join(sorted(known))}")
         return dataclasses.replace(self, **changes)
 
 
@@ -91,16 +110,16 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, object]:
     """`key=value` strings -> values of the types that `TrainConfig` declares.
 
     Raises:
-        asr.Error: not key=value, no such setting, or a value of another type.
+        UsageError: not key=value, no such setting, or a value of another type.
     """
     defaults = dataclasses.asdict(TrainConfig())
     parsed: dict[str, object] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise Error(f"--set {pair}: expected key=value, such as --set hidden=320")
+            raise UsageError(f"--set {pair}: expected key=value, such as --set hidden=320")
         if name not in defaults:
-            raise Error(f"--set {pair}: there is no setting {name!r}; the settings are {', '.join(defaults)}")
+            raise UsageError(f"--set {pair}: there is no setting {name!r}; the settings are {', '.join(defaults)}")
         parsed[name] = _convert(pair, value, type(defaults[name]))
     return parsed
 
@@ -110,4 +129,4 @@ def _convert(pair: str, value: str, kind: type) -> object:
         return {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
     except (ValueError, KeyError):
         expected = "true or false" if kind is bool else f"a value of type {kind.__name__}"
-        raise Error(f"--set {pair}: expected {expected}") from None
+        raise UsageError(f"--set {pair}: expected {expected}") from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from asr.corpus import Utterance
 from asr.recognizer import Recognizer, length_batches
 from asr.score import Score, score
 from asr.training.cache import AudioCache
@@ -16,13 +18,21 @@ class DevSet:
 
     Args:
         cache: the recordings; one that cannot be read counts with all its words deleted.
+        ids: names of the utterances.
         references: texts as published.
         speakers: None where unknown.
     """
 
     cache: AudioCache
+    ids: list[str]
     references: list[str]
     speakers: list[str | None]
+
+    @classmethod
+    def of(cls, utterances: Sequence[Utterance], cache: AudioCache) -> DevSet:
+        """These utterances, whose audio is in the cache."""
+        columns = zip(*((each.id, each.text, each.speaker) for each in utterances), strict=True)
+        return cls(cache, *map(list, columns))
 
     def transcribe(self, recognizer: Recognizer, group: Group) -> list[str]:
         """The texts of all recordings, shared out over the workers."""

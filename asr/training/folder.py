@@ -1,6 +1,6 @@
 """The folder of a training run: settings, log, the best model, and the state from which it resumes.
 
-config.json         settings, the fixed number of steps, sizes, data
+config.json         settings, fingerprints of the data, the fixed number of steps
 data_report.jsonl   utterances that were left out of training, and why
 log.jsonl           one object for every line of progress and every dev score
 dev.jsonl           the best model's dev texts beside their references
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ class Progress:
         steps: length of the schedule.
         step: updates that are done.
         epoch, batch: the next batch is number `batch` of epoch `epoch`.
-        best: lowest dev WER so far, as a fraction; None before the first.
+        best: dev WER and CER of the best model so far, as fractions; None before the first.
         seconds: wall-clock seconds of training so far.
     """
 
@@ -43,7 +43,7 @@ class Progress:
     step: int = 0
     epoch: int = 0
     batch: int = 0
-    best: float | None = None
+    best: tuple[float, float] | None = None
     seconds: float = 0.0
 
 
@@ -80,10 +80,25 @@ class RunFolder:
         Raises:
             RunError: names what has changed.
         """
-        if resume and (stored := self.read_config()) != config:
-            changed = [name for name in config["settings"] if stored["settings"].get(name) != config["settings"][name]]
-            what = ", ".join(changed) or "data"
-            raise RunError(f"{self.path}: this run began with other {what}; resume with the same, or start another run")
+        if not resume:
+            self._write_config(config)
+            (self.path / "log.jsonl").unlink(missing_ok=True)  # of a run that was stopped before it saved a state
+            return
+        stored = self.read_config()
+        settings = stored.get("settings", {})
+        changed = [name for name, value in config["settings"].items() if settings.get(name) != value]
+        changed += [name for name in ("data", "dev") if stored.get(name) != config[name]]
+        if changed:
+            what = ", ".join(changed)
+            raise RunError(
+                f"{self.path}: this run began with other {what}; resume with the same, or choose another folder"
+            )
+
+    def record(self, **facts: object) -> None:
+        """Add to config.json what the run found out, such as its number of steps."""
+        self._write_config({**self.read_config(), **facts})
+
+    def _write_config(self, config: Mapping[str, object]) -> None:
         self.write_text("config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
     def read_config(self) -> dict[str, object]:
@@ -97,6 +112,8 @@ class RunFolder:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunError(f"{path}: no such file; there is no run to resume in {self.path}") from None
+        except ValueError as error:
+            raise RunError(f"{path}: damaged ({error}); start another run (--out)") from None
 
     def save_state(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         """Everything that the next step depends on."""
@@ -127,4 +144,19 @@ class RunFolder:
         except RuntimeError as error:
             raise RunError(f"{self.state}: does not fit the settings of this run ({error})") from None
         optimizer.load_state_dict({**optimizer.state_dict(), "state": optimizer_state})
-        return Progress(**json.loads(metadata["progress"]))
+        return self._progress(metadata)
+
+    def progress(self) -> Progress:
+        """How far the run had got when it saved its state.
+
+        Raises:
+            CheckpointError: there is no state, or its file is damaged.
+        """
+        return self._progress(read_tensors(self.state)[1])
+
+    def _progress(self, metadata: Mapping[str, str]) -> Progress:
+        try:
+            progress = Progress(**json.loads(metadata["progress"]))
+        except (KeyError, TypeError, ValueError):
+            raise RunError(f"{self.state}: damaged, or of another version of asr; start another run (--out)") from None
+        return replace(progress, best=tuple(progress.best) if progress.best else None)

@@ -34,6 +34,8 @@ PROBE_WARMUP, PROBE_STEPS = 3, 15  # steps that measure the speed for `minutes`:
 PRINT_SECONDS = 15.0  # between two lines of progress
 BAD_STEPS = 5  # steps in a row with a loss that is not finite before training stops
 BLANKS_ARE_NORMAL = 0.3  # share of the run in which blank-only output is no reason to worry
+HEARD = 8  # training utterances that are listened to for blank-only output where there is no dev set
+DEV_COLUMNS = ("id", "reference", "hypothesis")  # of dev.jsonl
 BLANK_ONLY = (
     "warning: the output is only blanks. CTC models begin so, but by now letters should come: train longer (more "
     "epochs), with smaller batches (batch_seconds), another learning_rate (half, double), or less subsampling; and "
@@ -101,14 +103,20 @@ class Trainer:
 
     def plan(self) -> None:
         """Fix the number of steps."""
-        if self.config.steps:
-            steps = self.config.steps
-        elif self.config.minutes:
+        if self.config.minutes:
             steps = self.group.agreed(self._steps_in(self.config.minutes * 60))
+        elif self.config.steps:
+            steps = self.config.steps
         else:
-            steps = round(self.config.epochs * len(self._batches(0)))
-        self.progress = Progress(steps=max(1, steps))
+            steps = max(1, round(self.config.epochs * len(self._batches(0))))
+        if steps < 1:
+            raise TrainingError(
+                f"minutes={self.config.minutes:g} leaves no time to train: the dev set is scored "
+                f"{self.config.evaluations} times; give more minutes, fewer evaluations or a smaller dev set"
+            )
+        self.progress = Progress(steps=steps)
         if self.group.leads:
+            self.folder.record(steps=steps)
             self._say(f"{self.progress.steps} steps, {self.group.size} workers, {'bf16' if self.bf16 else 'fp32'}")
 
     def restore(self) -> None:
@@ -134,6 +142,7 @@ class Trainer:
         per_evaluation = time.monotonic() - start
         self.model.load_state_dict(before)
         self.optimizer.state.clear()
+        self.bad_steps = 0
         return int((seconds - self.config.evaluations * per_evaluation) / per_step)
 
     def run(self) -> None:
@@ -240,14 +249,17 @@ class Trainer:
         average_buffers(self.model, self.group)
         if self.job.dev is None:
             if self.group.leads:
-                self._save_model({"steps": self.progress.step})
+                heard = [self.audio[example.number] for example in self.job.examples[:HEARD]]
+                self._warn_of_blanks([found.text for found in self._recognizer().transcribe_many(heard)])
+                self._save_model({"step": self.progress.step})
             return
         recognizer = self._recognizer()
         texts = self.job.dev.transcribe(recognizer, self.group)
         result = self.job.dev.score(recognizer, texts)
-        is_best = self.progress.best is None or result.wer < self.progress.best
+        found = (result.wer, result.cer)  # many early models have a WER of 100%
+        is_best = self.progress.best is None or found < self.progress.best
         if is_best:
-            self._advance(best=result.wer)
+            self._advance(best=found)
         if self.group.leads:
             self._report(result, texts, is_best)
 
@@ -255,16 +267,19 @@ class Trainer:
         self.folder.log({"step": self.progress.step, "dev": result.to_dict()})
         mark = " (best so far)" if is_best else ""
         self._say(f"step {self.progress.step}: dev WER {result.wer:.2%} CER {result.cer:.2%}{mark}")
+        self._warn_of_blanks(texts)
+        if is_best:
+            rows = zip(self.job.dev.ids, self.job.dev.references, texts, strict=True)
+            self.folder.write_lines("dev.jsonl", (dict(zip(DEV_COLUMNS, row, strict=True)) for row in rows))
+            self._save_model({"step": self.progress.step, "dev": result.to_dict()})
+
+    def _warn_of_blanks(self, texts: list[str]) -> None:
         if not any(texts) and self.progress.step > BLANKS_ARE_NORMAL * self.progress.steps:
             self._say(BLANK_ONLY)
-        if is_best:
-            pairs = zip(self.job.dev.references, texts, strict=True)
-            self.folder.write_lines("dev.jsonl", ({"reference": a, "hypothesis": b} for a, b in pairs))
-            self._save_model({"steps": self.progress.step, "dev": result.to_dict()})
 
     def _save_model(self, results: dict[str, object]) -> None:
         job = self.job
-        weights, info = self.model.state_dict(), {**job.info, **results}
+        weights, info = self.model.state_dict(), {**job.info, "steps": self.progress.steps, **results}
         stored = checkpoint.Checkpoint(job.model, job.features, job.alphabet, job.normalizer, weights, info)
         checkpoint.save(self.folder.model, stored)
 
@@ -292,8 +307,9 @@ class Meter:
 
     def add(self, loss: float, seconds: float) -> None:
         """Count a step: its loss per token, and its audio without padding."""
-        self.loss += loss
-        self.count += 1
+        if math.isfinite(loss):  # else the step was skipped
+            self.loss += loss
+            self.count += 1
         self.audio += seconds
 
     def due(self) -> bool:
@@ -310,7 +326,7 @@ class Meter:
             "step": progress.step,
             "epoch": progress.epoch,
             "seconds": round(self.seconds(), 1),
-            "loss": self.loss / self.count,
+            "loss": self.loss / max(1, self.count),
             "learning_rate": rate,
             "audio_hours_per_hour": self.audio / (time.monotonic() - self.since),
         }
@@ -319,9 +335,10 @@ class Meter:
         """What a person reads."""
         per_step = (time.monotonic() - self.began) / (progress.step - self.first_step)
         left = per_step * (progress.steps - progress.step)
+        loss, speed = self.loss / max(1, self.count), self.audio / (time.monotonic() - self.since)
         return (
-            f"step {progress.step}/{progress.steps} epoch {progress.epoch + 1} loss {self.loss / self.count:.3f} "
-            f"{self.audio / (time.monotonic() - self.since):.0f} h/h {left / 60:.1f} min left"
+            f"step {progress.step}/{progress.steps} epoch {progress.epoch + 1} loss {loss:.3f} {speed:.0f} h/h "
+            f"{left / 60:.1f} min left"
         )
 
 
