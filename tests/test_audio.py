@@ -347,7 +347,7 @@ def test_only_the_part_is_decoded() -> None:
 
 @pytest.mark.parametrize(
     ("offset", "length"),
-    [(1.0, None), (1.5, 0.1), (0.5, 0.52), (0.0, 1.02), (100.0, None)],
+    [(1.0, None), (1.5, 0.1), (0.5, 0.62), (0.0, 1.12), (100.0, None)],
 )
 @pytest.mark.parametrize("open_end", [False, True])
 def test_parts_outside_of_the_recording(offset: float, length: float | None, open_end: bool) -> None:
@@ -360,8 +360,8 @@ def test_parts_outside_of_the_recording(offset: float, length: float | None, ope
 def test_times_rounded_in_a_manifest_are_no_mistake(open_end: bool) -> None:
     data = encode(tones(1), "FLAC", "PCM_16")
     data = without_flac_length(data) if open_end else data
-    assert len(load(data, 0.0, 1.009)) == 16_000
-    assert len(load(data, 0.75, 0.255)) == 4000
+    assert len(load(data, 0.0, 1.09)) == 16_000
+    assert len(load(data, 0.75, 0.345)) == 4000
 
 
 @pytest.mark.parametrize(
@@ -790,7 +790,7 @@ def test_a_part_through_ffmpeg(ffmpeg: str, tmp_path: Path) -> None:
     wav = path.with_name("source.wav")
     np.testing.assert_allclose(load(path, 1.5, 0.25), load(wav, 1.5, 0.25), atol=1e-6)
     np.testing.assert_allclose(load(path, 2.5), load(wav, 2.5), atol=1e-6)
-    for offset, length in [(3.0, None), (2.5, 0.6), (10, None)]:
+    for offset, length in [(3.0, None), (2.5, 0.7), (10, None)]:
         with pytest.raises(AudioError, match="not within the recording, which lasts 3"):
             load(path, offset, length)
 
@@ -865,7 +865,7 @@ def test_real_recordings_are_as_long_as_their_manifest_says(corpora: Path, name:
         entry = json.loads(line)
         path = manifest.parent / entry["audio_filepath"]
         samples = load(path)
-        assert len(samples) / SAMPLE_RATE == pytest.approx(entry["duration"], abs=audio.SLACK)
+        assert len(samples) / SAMPLE_RATE == pytest.approx(entry["duration"], abs=0.01)
         assert 0.01 < np.abs(samples).max() <= 1
 
 
