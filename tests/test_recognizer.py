@@ -26,7 +26,7 @@ from asr.text import Alphabet, Normalizer
 
 PROJECT = Path(__file__).resolve().parents[1]
 SAMPLES = PROJECT / "data" / "samples"
-SAMPLES_WER = 0.6  # loose: it tells a model that works from one that does not, and measures nothing
+SAMPLES_WER = 0.8  # loose: it tells a model that works from one that does not, and measures nothing
 
 
 @pytest.fixture(scope="module")
