@@ -68,7 +68,7 @@ class Plan:
     """
 
     repeats: int = 5
-    steps: int = 6
+    steps: int = 4
     gemm_seconds: float = 0.5
 
 
