@@ -18,7 +18,7 @@ from asr import Error
 Case = Literal["lower", "upper", "keep"]
 Punctuation = Literal["remove", "keep"]
 
-BLANK = ""  # symbol 0 of every alphabet: CTC's "no symbol here"
+BLANK_SYMBOL = ""  # symbol 0 of every alphabet: CTC's "no symbol here"
 
 _APOSTROPHES = frozenset("'‘’‛ʼ`´＇՚׳")  # what is typed or typeset for an apostrophe in any script
 _JOINERS = frozenset("\u200c\u200d")  # ZWNJ and ZWJ: invisible, yet part of Persian and Indic spelling
@@ -262,7 +262,7 @@ class Alphabet:
         characters: set[str] = set()
         for text in texts:
             characters.update(_nfc(text))
-        return cls((BLANK, *sorted(characters)))
+        return cls((BLANK_SYMBOL, *sorted(characters)))
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -310,7 +310,7 @@ class Alphabet:
 
 
 def _check_symbols(symbols: tuple[str, ...]) -> None:
-    if symbols[:1] != (BLANK,):
+    if symbols[:1] != (BLANK_SYMBOL,):
         raise TextError(f"an alphabet begins with {list(symbols[:1])}, expected the blank '' first")
     if len(symbols) == 1:
         raise TextError("an alphabet has no character but the blank: is there any text in the training data?")

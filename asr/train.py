@@ -79,9 +79,11 @@ def prepare(
     caches = Path(os.environ.get("ASR_CACHE") or "data/cache")
     cache = open_cache(data, caches)
     good, problems = examples(data, cache, normalizer, alphabet, model, features, config.max_seconds)
-    for line in report(problems, len(data), config.subsampling):
+    for line in report(problems, len(data), config.subsampling, features.hop_ms):
         print(line, file=sys.stderr)
     dev_set = DevSet.of(dev, open_cache(dev, caches, exact=True)) if dev else None
+    for i, why in (dev_set.cache.errors if dev_set else {}).items():
+        print(f"dev: {dev[i].id} counts as deleted, unreadable audio: {why}", file=sys.stderr)
     settings = dataclasses.asdict(config)
     resume = folder.state.is_file()
     learned = fingerprint(cache, [(example.number, example.ids) for example in good])

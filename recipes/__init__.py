@@ -16,7 +16,6 @@ from pathlib import Path
 
 from asr import Error
 from asr.corpus import CorpusError, Utterance, audio_files, report_problems
-from recipes.archive import Archive
 
 NAMES = ("yesno", "digits", "an4", "mini_librispeech", "english")
 AGAIN = "Delete the corpus's folder, and it is downloaded again."
@@ -28,10 +27,8 @@ class Recipe:
 
     Attributes:
         name: what `scripts/run_recipe.py` calls it.
-        archives: what `read` may download; which of them depends on the options.
         read: (corpora folder, options) -> split -> utterances. Downloads what is absent. "train" is trained
-            on, "dev" chooses (empty: nothing is chosen); both are always there. The others only give figures,
-            the last of them the one that counts.
+            on, "dev" chooses (empty: nothing is chosen); both are always there. The others only give figures.
         settings: keys of the training configuration that differ from its defaults.
         test: the split that the final WER is about; `{option}` in it stands for an option's value.
         licence: of the data.
@@ -40,7 +37,6 @@ class Recipe:
     """
 
     name: str
-    archives: tuple[Archive, ...]
     read: Callable[[Path, Mapping[str, str]], dict[str, list[Utterance]]]
     settings: Mapping[str, object]
     test: str

@@ -56,7 +56,6 @@ def _part(folder: Path, split: str) -> list[Utterance]:
 
 recipe = Recipe(
     name="an4",
-    archives=(ARCHIVE,),
     read=read,
     settings={},
     test="test",

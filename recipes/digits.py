@@ -44,7 +44,6 @@ def _split(take: int) -> str:
 
 recipe = Recipe(
     name="digits",
-    archives=(ARCHIVE,),
     read=read,
     settings={"subsampling": 2},  # at the usual 4x, 0.14 s leave 4 frames: too few for the letters of SEVEN
     test="test",

@@ -60,9 +60,8 @@ def _check_presence(corpora: Path) -> None:
 
 recipe = Recipe(
     name="english",
-    archives=(),
     read=read,
-    settings={"hidden": 320, "norm": "batch", "batch_seconds": 100.0, "evaluations": 10, "steps": 11000},
+    settings={"hidden": 320, "batch_seconds": 40.0, "evaluations": 10, "steps": 16000},
     test="dev-clean",
     licence="CC BY 4.0, CC0, public domain, ODC-By and CMU's BSD-like licence, by part",
     description="parts of LibriSpeech, Common Voice v1, speechocean762, AN4, LJ Speech, VCTK and CMU ARCTIC",

@@ -72,7 +72,6 @@ def _transcripts(folder: Path) -> Iterator[tuple[str, str, str]]:
 
 recipe = Recipe(
     name="mini_librispeech",
-    archives=tuple(ARCHIVES.values()),
     read=read,
     settings={},
     test="{dev}",

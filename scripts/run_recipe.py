@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     minutes = RunFolder(out).progress().seconds / 60
     recognizer = load(str(model))
     status = 0
-    for name in [name for name in splits if name not in ("train", "dev")]:
+    counts = recipe.test_split(options)  # comes last
+    for name in [*(splits.keys() - {"train", "dev", counts}), counts]:
         result = evaluate(recognizer, splits[name])
         status = report_failures(result) or status
         print(f"{recipe.name} {name} {describe(result)}, {minutes:.1f} min of training, seed {config.seed}, {model}")

@@ -74,10 +74,10 @@ EXPECTED = {
 }
 
 
-def test_the_split_that_counts_comes_last(real: tuple[Recipe, Splits]) -> None:
+def test_the_split_that_counts_is_there(real: tuple[Recipe, Splits]) -> None:
     recipe, splits = real
     options = {**recipe.options, **HERE.get(recipe.name, {})}
-    assert list(splits)[-1] == recipe.test_split(options)
+    assert recipe.test_split(options) in splits.keys() - {"train", "dev"}
 
 
 def test_every_split_is_whole(real: tuple[Recipe, Splits]) -> None:
@@ -372,11 +372,10 @@ def test_the_recipes_files_and_names_agree() -> None:
     assert files == set(recipes.NAMES) == {recipes.find(name).name for name in recipes.NAMES}
 
 
-@pytest.mark.parametrize("name", recipes.NAMES)
-def test_archives_are_stated_completely(name: str) -> None:
-    for archive in recipes.find(name).archives:
-        assert all(re.fullmatch(r"https?://[^ ]+\.(tar\.gz|zip)", url) for url in archive.urls)
-        assert re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", archive.checksum)
+@pytest.mark.parametrize("archive", [yesno.ARCHIVE, digits.ARCHIVE, an4.ARCHIVE, *mini_librispeech.ARCHIVES.values()])
+def test_archives_are_stated_completely(archive: Archive) -> None:
+    assert all(re.fullmatch(r"https?://[^ ]+\.(tar\.gz|zip)", url) for url in archive.urls)
+    assert re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", archive.checksum)
 
 
 @pytest.mark.parametrize(("value", "folder"), [("/srv/speech", "/srv/speech"), ("", "data/corpora")])

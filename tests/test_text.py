@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from num2words import num2words
 
-from asr.text import BLANK, Alphabet, Normalizer, TextError, spell_numbers
+from asr.text import BLANK_SYMBOL, Alphabet, Normalizer, TextError, spell_numbers
 
 unhurried = settings(deadline=None)  # a busy machine may stall one example for long
 
@@ -243,7 +243,7 @@ def test_text_without_digits_is_left_as_it_is(text):
 def test_an_alphabet_is_blank_then_the_characters_in_order():
     alphabet = Alphabet.from_texts(["do it", "don't"])
     assert alphabet.to_list() == ["", " ", "'", "d", "i", "n", "o", "t"]
-    assert len(alphabet) == 8 and alphabet.symbols[0] == BLANK
+    assert len(alphabet) == 8 and alphabet.symbols[0] == BLANK_SYMBOL
     assert alphabet.encode("it do") == [4, 7, 1, 3, 6]
     assert alphabet.decode([4, 7, 1, 3, 6]) == "it do"
     assert alphabet.decode([]) == "" and alphabet.encode("") == []
@@ -325,7 +325,7 @@ def test_english_corpora_need_letters_and_the_apostrophe_only(corpora, corpus):
         pytest.skip(f"{manifest} does not exist: this copy of the corpus has no manifest")
     published = [json.loads(line)["text"] for line in manifest.read_text(encoding="utf-8").splitlines()]
     normal = list(map(Normalizer(), published))
-    assert Alphabet.from_texts(normal).to_list() == [BLANK, " ", "'", *string.ascii_lowercase]
+    assert Alphabet.from_texts(normal).to_list() == [BLANK_SYMBOL, " ", "'", *string.ascii_lowercase]
     assert all(normal)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor
 
 from asr.training.config import TrainConfig
 
 
-def spec_augment(features: Tensor, lengths: Tensor, config: TrainConfig, hop_ms: float, keys: list[int]) -> Tensor:
+def spec_augment(features: Tensor, lengths: Tensor, config: TrainConfig, hop_ms: float, seeds: list[int]) -> Tensor:
     """Mask bands of frequencies and stretches of time (SpecAugment; Park et al. 2019).
 
     Masked parts become 0, the mean of normalised features.
@@ -18,7 +20,7 @@ def spec_augment(features: Tensor, lengths: Tensor, config: TrainConfig, hop_ms:
         lengths: (B,) int64 frames.
         config: how many masks and how wide.
         hop_ms: milliseconds between frames.
-        keys: B numbers; what is masked in an utterance depends on its key alone.
+        seeds: B numbers; what is masked in an utterance depends on its seed alone.
 
     Returns: a copy of the features with the masks.
     """
@@ -26,8 +28,8 @@ def spec_augment(features: Tensor, lengths: Tensor, config: TrainConfig, hop_ms:
 
     masked = features.clone()
     with torch.random.fork_rng(devices=[]):
-        for i, key in enumerate(keys):
-            torch.manual_seed(key)
+        for i, seed in enumerate(seeds):
+            torch.manual_seed(seed)
             frames = int(lengths[i])
             utterance = masked[i, :frames].T.unsqueeze(0)  # (T, M) -> (1, M, T)
             for _ in range(config.frequency_masks):
@@ -38,13 +40,7 @@ def spec_augment(features: Tensor, lengths: Tensor, config: TrainConfig, hop_ms:
     return masked
 
 
-def key(*parts: int) -> int:
-    """One 63-bit number out of several, such as seed, epoch and utterance: equal parts give equal numbers."""
-    mixed = 0
-    for part in parts:
-        mixed = (mixed ^ (part + 0x9E3779B97F4A7C15 + (mixed << 6) + (mixed >> 2))) & (2**64 - 1)
-        # The finaliser of splitmix64: neighbouring numbers end up far apart.
-        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
-        mixed ^= mixed >> 31
-    return mixed >> 1
+def seed_for(use: str, *parts: int) -> int:
+    """A 63-bit seed for one use, such as "masks" in (seed, epoch, utterance): equal arguments give equal seeds."""
+    digest = hashlib.blake2b(repr((use, *parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

@@ -53,7 +53,7 @@ class TrainConfig:
     hidden: int = 256
     cell: str = "gru"
     bidirectional: bool = True
-    norm: str = "layer"
+    norm: str = "batch"
     dropout: float = 0.1
 
     minutes: float = 0.0
@@ -61,13 +61,13 @@ class TrainConfig:
     epochs: float = 60.0
     batch_seconds: float = 120.0
     max_seconds: float = 40.0
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     warmup: float = 0.05
     weight_decay: float = 0.01
-    clip: float = 1.0
+    clip: float = 5.0
     frequency_masks: int = 2
-    frequency_width: int = 20
-    time_masks: float = 0.6
+    frequency_width: int = 8
+    time_masks: float = 0.3
     time_width: int = 25
     evaluations: int = 15
     seed: int = 1

@@ -74,6 +74,18 @@ class RunFolder:
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
+    def rewind_log(self, step: int) -> None:
+        """Forget what a run that was killed has logged after the step from which it goes on."""
+        path = self.path / "log.jsonl"
+        if path.is_file():
+            entries = [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+            self.write_lines(path.name, [entry for entry in entries if entry["step"] <= step])
+
+    def remove_parts(self) -> None:
+        """Delete half-written files that a killed run has left."""
+        for part in self.path.glob(".*.part"):
+            part.unlink(missing_ok=True)
+
     def settle(self, config: Mapping[str, object], resume: bool) -> None:
         """Write config.json, or, when a run is resumed, make sure that nothing in it has changed.
 
@@ -82,7 +94,7 @@ class RunFolder:
         """
         if not resume:
             self._write_config(config)
-            (self.path / "log.jsonl").unlink(missing_ok=True)  # of a run that was stopped before it saved a state
+            self.rewind_log(0)  # of a run that was stopped before it saved a state
             return
         stored = self.read_config()
         settings = stored.get("settings", {})

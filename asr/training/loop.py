@@ -21,7 +21,7 @@ from asr.model import AcousticModel, ModelConfig
 from asr.recognizer import Recognizer, pad
 from asr.score import Score
 from asr.text import Alphabet, Normalizer
-from asr.training.augment import key, spec_augment
+from asr.training.augment import seed_for, spec_augment
 from asr.training.batches import epoch_batches
 from asr.training.cache import AudioCache
 from asr.training.config import TrainConfig
@@ -89,7 +89,7 @@ class Trainer:
 
     def __init__(self, group: Group, job: Job) -> None:
         self.group, self.job, self.config = group, job, job.config
-        torch.manual_seed(key(self.config.seed))
+        torch.manual_seed(seed_for("weights", self.config.seed))
         self.model = AcousticModel(job.model)
         self.gradient = flat_gradient(self.model)
         groups = decay_groups(self.model, self.config.weight_decay)
@@ -123,6 +123,8 @@ class Trainer:
         """Go on from the saved state."""
         self.progress = self.folder.load_state(self.model, self.optimizer)
         if self.group.leads:
+            self.folder.remove_parts()
+            self.folder.rewind_log(self.progress.step)
             self._say(f"resumed after step {self.progress.step} of {self.progress.steps}")
 
     def _steps_in(self, seconds: float) -> int:
@@ -149,11 +151,11 @@ class Trainer:
         """From the current step to the last."""
         meter = Meter(self.progress)
         for batch in self._remaining_batches():
-            torch.manual_seed(key(self.config.seed, self.progress.step, self.group.rank))  # dropout
+            torch.manual_seed(seed_for("dropout", self.config.seed, self.progress.step, self.group.rank))
             loss = self.update(batch)
             self._advance(step=self.progress.step + 1, batch=self.progress.batch + 1)
             meter.add(loss, sum(self.job.examples[i].seconds for i in batch))
-            if self.group.leads and meter.due():
+            if self.group.leads and (meter.due() or self._at_evaluation()):
                 self.folder.log(meter.entry(self.progress, self._rate()))
                 self._say(meter.line(self.progress))
                 meter.clear()
@@ -162,6 +164,7 @@ class Trainer:
                 self._advance(seconds=meter.seconds())
                 if self.group.leads:
                     self.folder.save_state(self.model, self.optimizer, self.progress)
+                meter.clear()  # the time of the evaluation is not training's
 
     def _advance(self, **changes: float) -> None:
         self.progress = dataclasses.replace(self.progress, **changes)
@@ -210,8 +213,8 @@ class Trainer:
         """Sum of the utterances' CTC losses: negative log-probabilities of their texts (Graves et al. 2006)."""
         self.model.train()
         features, frames = self.features(*pad([self.audio[example.number] for example in examples]))
-        keys = [key(self.config.seed, self.progress.epoch, example.number) for example in examples]
-        features = spec_augment(features, frames, self.config, self.job.features.hop_ms, keys)
+        seeds = [seed_for("masks", self.config.seed, self.progress.epoch, example.number) for example in examples]
+        features = spec_augment(features, frames, self.config, self.job.features.hop_ms, seeds)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             log_probs, frames = self.model(features, frames)
         targets = torch.tensor([token for example in examples for token in example.ids])
@@ -232,9 +235,10 @@ class Trainer:
         names = ", ".join(example.id for example in examples[:5])
         if self.group.leads:
             self._say(f"step {self.progress.step}: loss not finite, step skipped; utterances {names}...")
-        if self.bad_steps >= BAD_STEPS:
+        weights_are_lost = not all(parameter.isfinite().all() for parameter in self.model.parameters())
+        if weights_are_lost or self.bad_steps >= BAD_STEPS:
             raise TrainingError(
-                f"the loss was not finite in {BAD_STEPS} steps in a row; try a lower learning_rate (it is "
+                f"the loss was not finite in {self.bad_steps} steps in a row; try a lower learning_rate (it is "
                 f"{self.config.learning_rate:g}) or bf16=false, and look at these utterances: {names}"
             )
 

@@ -99,14 +99,15 @@ def frames_needed(ids: Sequence[int]) -> int:
     return len(ids) + sum(a == b for a, b in pairwise(ids))
 
 
-def report(problems: Sequence[Problem], total: int, subsampling: int) -> Iterator[str]:
+def report(problems: Sequence[Problem], total: int, subsampling: int, hop_ms: float) -> Iterator[str]:
     """Lines for a person: how many utterances are left out, for which reasons, with an example of each."""
     counts = Counter(problem.kind for problem in problems)
     for kind, count in counts.most_common():
         example = next(problem for problem in problems if problem.kind == kind)
         yield f"left out: {count} of {total} utterances: {kind} (such as {example.utterance}: {example.detail})"
     if counts["text does not fit"] > SHARE_TO_WARN * total and subsampling > 2:
+        rate = 1000 / hop_ms / subsampling
         yield (
-            f"warning: many texts do not fit their audio at {subsampling}x subsampling ({100 / subsampling:g} output "
-            f"frames a second): set subsampling={subsampling // 2}, or check that texts and recordings belong together"
+            f"warning: many texts do not fit their audio at {subsampling}x subsampling ({rate:g} output frames a "
+            f"second): set subsampling={subsampling // 2}, or check that texts and recordings belong together"
         )
