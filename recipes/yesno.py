@@ -43,15 +43,23 @@ def _text(name: str) -> str:
 recipe = Recipe(
     name="yesno",
     read=read,
-    settings={  # a small model, since 3 minutes of speech teach no more; chosen on the last 10 training recordings
-        "hidden": 96,
-        "layers": 2,
+    # Every training recording begins with NO, every test recording with YES: a model must not learn which word stands
+    # where. Chosen within the training half, trained where word 2 (3, 4) is NO and scored where it is YES, and the
+    # other way round: without time masks, which teach to guess a word from its place, and with few, slow words of
+    # context at 8x, errors fell from 103 to 8 of 480 words.
+    settings={
+        "subsampling": 8,
+        "hidden": 128,
+        "layers": 1,
         "channels": 96,
-        "norm": "batch",
         "dropout": 0.2,
-        "batch_seconds": 20.0,
+        "weight_decay": 1.0,
+        "frequency_width": 20,
+        "time_masks": 0.0,
+        "batch_seconds": 25.0,
         "learning_rate": 3e-3,
-        "steps": 400,
+        "clip": 1.0,
+        "steps": 300,
         "evaluations": 1,
     },
     test="test",

@@ -59,7 +59,7 @@ class TrainConfig:
     minutes: float = 0.0
     steps: int = 0
     epochs: float = 60.0
-    batch_seconds: float = 120.0
+    batch_seconds: float = 60.0
     max_seconds: float = 40.0
     learning_rate: float = 1.5e-3
     warmup: float = 0.05
