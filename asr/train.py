@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,7 +67,7 @@ def prepare(
     """Look at the data, report what is left out, and gather what the workers need; arguments and errors as in `fit`."""
     from asr.features import FeatureConfig
     from asr.text import Alphabet, Normalizer
-    from asr.training.cache import fingerprint, open_cache
+    from asr.training.cache import caches_folder, fingerprint, open_cache
     from asr.training.dev import DevSet
     from asr.training.loop import Job
     from asr.training.prepare import examples, report
@@ -76,12 +75,11 @@ def prepare(
     normalizer, features = Normalizer(), FeatureConfig()
     alphabet = Alphabet.from_texts(normalizer(utterance.text) for utterance in data)
     model = config.model(len(alphabet), features.n_mels)
-    caches = Path(os.environ.get("ASR_CACHE") or "data/cache")
-    cache = open_cache(data, caches)
+    cache = open_cache(data, caches_folder())
     good, problems = examples(data, cache, normalizer, alphabet, model, features, config.max_seconds)
     for line in report(problems, len(data), config.subsampling, features.hop_ms):
         print(line, file=sys.stderr)
-    dev_set = DevSet.of(dev, open_cache(dev, caches, exact=True)) if dev else None
+    dev_set = DevSet.of(dev, open_cache(dev, caches_folder(), exact=True)) if dev else None
     for i, why in (dev_set.cache.errors if dev_set else {}).items():
         print(f"dev: {dev[i].id} counts as deleted, unreadable audio: {why}", file=sys.stderr)
     settings = dataclasses.asdict(config)

@@ -57,7 +57,7 @@ def _part(folder: Path, split: str) -> list[Utterance]:
 recipe = Recipe(
     name="an4",
     read=read,
-    settings={},
+    settings={"dropout": 0.2, "frequency_width": 12, "time_masks": 0.5, "batch_seconds": 20.0, "epochs": 40.0},
     test="test",
     licence="CMU, BSD-like",
     description="spelled names, addresses, dates and numbers",

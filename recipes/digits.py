@@ -45,7 +45,14 @@ def _split(take: int) -> str:
 recipe = Recipe(
     name="digits",
     read=read,
-    settings={"subsampling": 2},  # at the usual 4x, 0.14 s leave 4 frames: too few for the letters of SEVEN
+    settings={
+        "subsampling": 2,  # at the usual 4x, 0.14 s leave 4 frames: too few for the letters of SEVEN
+        "hidden": 128,
+        "layers": 2,
+        "dropout": 0.2,
+        "batch_seconds": 20.0,
+        "epochs": 40.0,
+    },
     test="test",
     licence="CC BY-SA 4.0",
     description="single English digits, six speakers",

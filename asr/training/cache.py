@@ -63,6 +63,11 @@ class CacheReader:
         return samples / SCALE if self._samples.dtype == np.int16 else samples
 
 
+def caches_folder() -> Path:
+    """Where decoded audio is kept: $ASR_CACHE, by default data/cache."""
+    return Path(os.environ.get("ASR_CACHE") or "data/cache")
+
+
 def open_cache(utterances: Sequence[Utterance], folder: Path, exact: bool = False) -> AudioCache:
     """The cache of these utterances, made now if it is not there yet.
 
