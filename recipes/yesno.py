@@ -52,11 +52,14 @@ def _utterance(path: Path, split: str) -> Utterance:
 def _shortened(path: Path, folder: Path) -> list[Utterance]:
     """The recording's opening silence followed by its second word and the rest, by its third word and the rest...
 
-    Nothing where its pauses do not show as many words as its name.
+    Nothing where it cannot be read, or its pauses do not show as many words as its name.
     """
     import librosa
 
-    samples, digits = audio.load(path), path.stem.split("_")
+    try:
+        samples, digits = audio.load(path), path.stem.split("_")
+    except audio.AudioError:
+        return []  # the check before training reports the recording itself
     words = librosa.effects.split(samples, top_db=20, hop_length=256)  # [start, end) of each
     if len(words) != len(digits):
         return []

@@ -50,13 +50,19 @@ def _audio(part: list[Utterance]) -> set[Path]:
 HERE = {"mini_librispeech": {"dev": "dev-clean"}}  # dev-clean-2 is not at hand
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What recipes derive from recordings goes away with the test."""
+    monkeypatch.setenv("ASR_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(params=recipes.NAMES)
 def real(request: pytest.FixtureRequest, corpora: Path) -> tuple[Recipe, Splits]:
     return recipes.find(request.param), _read(request.param, corpora, **HERE.get(request.param, {}))
 
 
 EXPECTED = {
-    "yesno": {"train": (30, 1), "dev": (0, 0), "test": (30, 1)},
+    "yesno": {"train": (30 + 25 * 7, 1), "dev": (0, 0), "test": (30, 1)},
     "digits": {"train": (2400, 6), "dev": (300, 6), "test": (300, 6)},
     "an4": {"train": (844, 66), "dev": (104, 8), "test": (130, 10)},
     "mini_librispeech": {
@@ -129,6 +135,34 @@ def test_the_official_sizes_in_words(corpora: Path) -> None:
         for name in ("yesno", "an4", "digits")
     }
     assert words == {"yesno": 240, "an4": 773, "digits": 300}
+
+
+def test_yesno_trains_on_nothing_derived_from_its_test_half(corpora: Path) -> None:
+    splits = _read("yesno", corpora)
+    sources = {utterance.id.partition("-")[0] for utterance in splits["train"]}
+    assert len(sources) == 30 and not sources & {utterance.id for utterance in splits["test"]}
+    assert sum(utterance.text.startswith("YES") for utterance in splits["train"]) > 50  # no whole recording does
+
+
+def test_yesno_shortened_recordings_are_their_silence_and_later_words(tmp_path: Path) -> None:
+    rate = audio.SAMPLE_RATE
+    random = np.random.default_rng(1)
+    tones = (440, 660, 880)
+    parts = [1e-4 * random.normal(size=rate)]
+    for tone in tones:
+        parts += [0.5 * np.sin(2 * np.pi * tone * np.arange(rate // 2) / rate), 1e-4 * random.normal(size=rate // 2)]
+    path = tmp_path / "0_1_1.wav"
+    soundfile.write(path, np.concatenate(parts), rate, subtype="FLOAT")
+    second, third = yesno._shortened(path, tmp_path / "derived")
+    assert [second.text, third.text] == ["YES YES", "YES"]
+    for found, left in ((second, tones[1:]), (third, tones[2:])):
+        samples = audio.load(found.audio)
+        assert np.abs(samples[: rate * 9 // 10]).max() < 1e-3  # the opening silence, whole but for its last 50 ms
+        spectrum = np.abs(np.fft.rfft(samples))
+        level = {tone: spectrum[round(tone * len(samples) / rate)] for tone in tones}
+        assert all((level[tone] > 0.1 * max(level.values())) == (tone in left) for tone in tones)
+    before = second.audio.stat().st_mtime_ns
+    assert yesno._shortened(path, tmp_path / "derived")[0].audio.stat().st_mtime_ns == before  # the cache stays valid
 
 
 def test_digits_splits_by_take(corpora: Path) -> None:
