@@ -70,14 +70,14 @@ def prepare(
     from asr.training.cache import caches_folder, fingerprint, open_cache
     from asr.training.dev import DevSet
     from asr.training.loop import Job
-    from asr.training.prepare import examples, report
+    from asr.training.prepare import examples, noise_report, report
 
     normalizer, features = Normalizer(), FeatureConfig()
     alphabet = Alphabet.from_texts(normalizer(utterance.text) for utterance in data)
     model = config.model(len(alphabet), features.n_mels)
     cache = open_cache(data, caches_folder())
     good, problems = examples(data, cache, normalizer, alphabet, model, features, config.max_seconds)
-    for line in report(problems, len(data), config.subsampling, features.hop_ms):
+    for line in (*report(problems, len(data), config.subsampling, features.hop_ms), *noise_report(good, cache)):
         print(line, file=sys.stderr)
     dev_set = DevSet.of(dev, open_cache(dev, caches_folder(), exact=True)) if dev else None
     for i, why in (dev_set.cache.errors if dev_set else {}).items():

@@ -31,7 +31,7 @@ from asr.training.cache import open_cache
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
 from asr.training.loop import Trainer, average_buffers, train
-from asr.training.prepare import examples, frames_needed
+from asr.training.prepare import examples, frames_needed, noise_report
 from asr.training.workers import Group, launch
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -404,6 +404,29 @@ def test_frames_needed_is_where_the_ctc_loss_becomes_finite(ids):
         lengths = torch.tensor([frames]), torch.tensor([len(ids)])
         loss = torch.nn.functional.ctc_loss(log_probs, torch.tensor([ids]), *lengths, reduction="sum")
         assert bool(loss.isfinite()) == finite
+
+
+def test_speech_in_the_wrong_byte_order_is_said_to_be_noise(tmp_path):
+    """What a converter makes of big-endian samples that it takes for little-endian ones."""
+    normalizer, alphabet, model = Normalizer(), Alphabet(("", "a", "b")), TrainConfig().model(3, 80)
+    for gain in (0.05, 0.3, 1.0):
+        reports = []
+        for order in ("<i2", ">i2"):
+            utterances = []
+            for path in sorted((PROJECT / "data" / "samples").glob("*.flac")):
+                samples, rate = soundfile.read(path)
+                swapped = (samples / abs(samples).max() * gain * 32767).astype("<i2").view(order).astype("=i2")
+                soundfile.write(tmp_path / f"{path.stem}{gain}{order[0] == '>'}.wav", swapped, rate)
+                utterances.append(Utterance(path.stem, tmp_path / f"{path.stem}{gain}{order[0] == '>'}.wav", "ab"))
+            cache = open_cache(utterances, tmp_path / "cache")
+            good, _ = examples(utterances, cache, normalizer, alphabet, model, FeatureConfig(), 60.0)
+            assert len(good) == len(utterances)
+            reports.append(list(noise_report(good, cache)))
+        right, (wrong,) = reports
+        assert right == []
+        assert (
+            f"{len(utterances)} of {len(utterances)}" in wrong and "byte order" in wrong and utterances[0].id in wrong
+        )
 
 
 # The loop
