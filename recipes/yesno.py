@@ -100,6 +100,7 @@ recipe = Recipe(
         "weight_decay": 1.0,
         "frequency_width": 20,
         "time_masks": 0.0,
+        "speed": 0.0,
         "batch_seconds": 25.0,
         "learning_rate": 3e-3,
         "clip": 1.0,

@@ -1,10 +1,13 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.training.augment import seed_for, spec_augment
+from asr.features import FeatureConfig
+from asr.training.augment import perturb_speed, seed_for, spec_augment
 from asr.training.config import TrainConfig
+from asr.training.prepare import samples_needed
 
 HOP_MS = 10.0
 MELS = 80
@@ -144,3 +147,36 @@ def test_seeds_differ_between_uses_parts_and_their_order():
     assert len(set(seeds)) == len(seeds)
     others = [(1, 2, 3), (3, 2, 1), (2, 1, 3), (1, 2), (1, 2, 0), (123,)]
     assert len({seed_for(use, *parts) for use in ("masks", "dropout") for parts in others}) == 2 * len(others)
+
+
+def test_speed_changes_length_and_pitch_alike():
+    tone = np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000).astype(np.float32)
+    found = set()
+    for seed in range(200):
+        changed = perturb_speed(tone, 0.1, 0, seed)
+        speed = len(tone) / len(changed)
+        found.add(round(speed, 2))
+        peak = np.abs(np.fft.rfft(changed)).argmax() * 16_000 / len(changed)
+        assert changed.dtype == np.float32 and peak == pytest.approx(1000 * speed, abs=2)
+        assert np.sqrt(np.mean(changed**2)) == pytest.approx(np.sqrt(0.5), rel=0.02)
+    assert found == {0.9, 0.95, 1.0, 1.05, 1.1}
+
+
+@given(st.integers(1, 400), st.integers(1, 40), st.sampled_from([0.05, 0.1, 0.5]), st.integers(0, 2**63 - 1))
+@settings(deadline=None)
+def test_speed_leaves_the_samples_that_a_text_needs(length, letters, share, seed):
+    samples = np.ones(length * 160, np.float32)
+    features, model = FeatureConfig(), CONFIG.model(30, MELS)
+    ids = [1 + i % 2 for i in range(letters)]
+    needed = samples_needed(ids, model, features)
+    assert model.frames(features.frames(needed)) >= letters
+    assert needed == 0 or model.frames(features.frames(needed - 1)) < letters  # not one too many
+    changed = perturb_speed(samples, share, needed, seed)
+    assert len(changed) >= min(needed, len(samples))
+    if share == 0.05 and len(samples) >= 2 * needed:
+        assert 0.94 < len(samples) / len(changed) < 1.06
+
+
+def test_no_speed_changes_nothing():
+    samples = np.random.default_rng(1).normal(size=1000).astype(np.float32)
+    assert all(perturb_speed(samples, 0.0, 0, seed) is samples for seed in range(10))

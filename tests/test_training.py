@@ -48,6 +48,7 @@ TINY = {
     "norm": "batch",
     "learning_rate": 0.01,
     "frequency_width": 5,
+    "speed": 0.0,  # another speed is another pitch, which here is another letter
     "batch_seconds": 12.0,
     "steps": 100,
     "evaluations": 5,

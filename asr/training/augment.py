@@ -4,10 +4,34 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.training.config import TrainConfig
+
+SPEED_STEPS = 20  # speeds are multiples of 1 / 20, so that few resampling filters are needed, and short ones
+
+
+def perturb_speed(samples: NDArray[np.float32], share: float, least: int, seed: int) -> NDArray[np.float32]:
+    """Play an utterance faster or slower, which also shifts its pitch (Ko et al. 2015, Audio augmentation).
+
+    Args:
+        samples: (S,).
+        share: the speed is drawn, in steps of a twentieth, from 1 - share to 1 + share.
+        least: samples that its text needs; what would come out shorter stays as it is.
+        seed: draws the speed.
+
+    Returns: (S / speed,) samples.
+    """
+    from torchaudio.functional import resample
+
+    steps = int(share * SPEED_STEPS + 1e-9)
+    speed = SPEED_STEPS + np.random.default_rng(seed).integers(-steps, steps, endpoint=True)
+    if speed == SPEED_STEPS or len(samples) * SPEED_STEPS < least * speed:
+        return samples
+    return resample(torch.from_numpy(samples), int(speed), SPEED_STEPS).numpy()
 
 
 def spec_augment(features: Tensor, lengths: Tensor, config: TrainConfig, hop_ms: float, seeds: list[int]) -> Tensor:

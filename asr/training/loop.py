@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import ctc_loss
 
@@ -21,13 +23,13 @@ from asr.model import AcousticModel, ModelConfig
 from asr.recognizer import Recognizer, pad
 from asr.score import Score
 from asr.text import Alphabet, Normalizer
-from asr.training.augment import seed_for, spec_augment
+from asr.training.augment import perturb_speed, seed_for, spec_augment
 from asr.training.batches import epoch_batches
 from asr.training.cache import AudioCache
 from asr.training.config import TrainConfig
 from asr.training.dev import DevSet
 from asr.training.folder import Progress, RunFolder
-from asr.training.prepare import Example
+from asr.training.prepare import Example, samples_needed
 from asr.training.workers import Group
 
 PROBE_WARMUP, PROBE_STEPS = 3, 15  # steps that measure the speed for `minutes`: not counted, counted
@@ -212,7 +214,7 @@ class Trainer:
     def _loss(self, examples: list[Example]) -> Tensor:
         """Sum of the utterances' CTC losses: negative log-probabilities of their texts (Graves et al. 2006)."""
         self.model.train()
-        features, frames = self.features(*pad([self.audio[example.number] for example in examples]))
+        features, frames = self.features(*pad([self._augmented(example) for example in examples]))
         seeds = [seed_for("masks", self.config.seed, self.progress.epoch, example.number) for example in examples]
         features = spec_augment(features, frames, self.config, self.job.features.hop_ms, seeds)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
@@ -220,6 +222,12 @@ class Trainer:
         targets = torch.tensor([token for example in examples for token in example.ids])
         target_lengths = torch.tensor([len(example.ids) for example in examples])
         return ctc_loss(log_probs.transpose(0, 1), targets, frames, target_lengths, blank=BLANK, reduction="sum")
+
+    def _augmented(self, example: Example) -> NDArray[np.float32]:
+        """An utterance's samples, at this epoch's speed."""
+        least = samples_needed(example.ids, self.job.model, self.job.features)
+        seed = seed_for("speed", self.config.seed, self.progress.epoch, example.number)
+        return perturb_speed(self.audio[example.number], self.config.speed, least, seed)
 
     def _descend(self, norm: float) -> None:
         """Change the weights, with the gradient cut to its largest norm (Pascanu et al. 2013)."""

@@ -128,6 +128,11 @@ def frames_needed(ids: Sequence[int]) -> int:
     return len(ids) + sum(a == b for a, b in pairwise(ids))
 
 
+def samples_needed(ids: Sequence[int], model: ModelConfig, features: FeatureConfig) -> int:
+    """Samples that give as many output frames as CTC needs."""
+    return (frames_needed(ids) - 1) * model.subsampling * features.hop_length
+
+
 def report(problems: Sequence[Problem], total: int, subsampling: int, hop_ms: float) -> Iterator[str]:
     """Lines for a person: how many utterances are left out, for which reasons, with an example of each."""
     counts = Counter(problem.kind for problem in problems)
