@@ -144,25 +144,25 @@ def test_yesno_trains_on_nothing_derived_from_its_test_half(corpora: Path) -> No
     assert sum(utterance.text.startswith("YES") for utterance in splits["train"]) > 50  # no whole recording does
 
 
-def test_yesno_shortened_recordings_are_their_silence_and_later_words(tmp_path: Path) -> None:
-    rate = audio.SAMPLE_RATE
-    random = np.random.default_rng(1)
-    tones = (440, 660, 880)
-    parts = [1e-4 * random.normal(size=rate)]
-    for tone in tones:
-        parts += [0.5 * np.sin(2 * np.pi * tone * np.arange(rate // 2) / rate), 1e-4 * random.normal(size=rate // 2)]
+def test_yesno_turned_recordings_are_the_same_words_in_another_order(tmp_path: Path) -> None:
+    rate, random = audio.SAMPLE_RATE, np.random.default_rng(1)
+    silence = [1e-4 * random.normal(size=size) for size in (rate, rate // 2, rate // 2, rate)]
+    tones = [0.5 * np.sin(2 * np.pi * pitch * np.arange(rate // 2) / rate) for pitch in (440, 660, 880)]
     path = tmp_path / "0_1_1.wav"
+    parts = [silence[0], tones[0], silence[1], tones[1], silence[2], tones[2], silence[3]]
     soundfile.write(path, np.concatenate(parts), rate, subtype="FLOAT")
-    second, third = yesno._shortened(path, tmp_path / "derived")
-    assert [second.text, third.text] == ["YES YES", "YES"]
-    for found, left in ((second, tones[1:]), (third, tones[2:])):
-        samples = audio.load(found.audio)
-        assert np.abs(samples[: rate * 9 // 10]).max() < 1e-3  # the opening silence, whole but for its last 50 ms
-        spectrum = np.abs(np.fft.rfft(samples))
-        level = {tone: spectrum[round(tone * len(samples) / rate)] for tone in tones}
-        assert all((level[tone] > 0.1 * max(level.values())) == (tone in left) for tone in tones)
-    before = second.audio.stat().st_mtime_ns
-    assert yesno._shortened(path, tmp_path / "derived")[0].audio.stat().st_mtime_ns == before  # the cache stays valid
+    turned = yesno._turned(path, tmp_path / "derived")
+    assert [utterance.text for utterance in turned] == ["YES YES NO", "YES NO YES"]
+    for utterance, pitches in zip(turned, [(660, 880, 440), (880, 440, 660)], strict=True):
+        samples = audio.load(utterance.audio)
+        assert len(samples) == sum(map(len, parts))
+        assert max(np.abs(samples[: rate * 9 // 10]).max(), np.abs(samples[-rate * 9 // 10 :]).max()) < 1e-3
+        for i, pitch in enumerate(pitches):
+            middle = round(rate * (1.25 + i))  # a quarter of a second about each word's middle
+            spectrum = np.abs(np.fft.rfft(samples[middle - rate // 8 : middle + rate // 8]))
+            assert spectrum.argmax() * 4 == pytest.approx(pitch, abs=4)
+    before = turned[0].audio.stat().st_mtime_ns
+    assert yesno._turned(path, tmp_path / "derived")[0].audio.stat().st_mtime_ns == before  # the cache stays valid
 
 
 def test_digits_splits_by_take(corpora: Path) -> None:
