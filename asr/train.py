@@ -72,7 +72,7 @@ def prepare(
     from asr.training.loop import Job
     from asr.training.prepare import examples, noise_report, report
 
-    normalizer, features = Normalizer(), FeatureConfig()
+    normalizer, features = Normalizer(), FeatureConfig(statistics=config.statistics)
     alphabet = Alphabet.from_texts(normalizer(utterance.text) for utterance in data)
     model = config.model(len(alphabet), features.n_mels)
     cache = open_cache(data, caches_folder())

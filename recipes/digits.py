@@ -47,9 +47,9 @@ recipe = Recipe(
     read=read,
     settings={
         "subsampling": 2,  # at the usual 4x, 0.14 s leave 4 frames: too few for the letters of SEVEN
-        "hidden": 128,
-        "layers": 2,
-        "dropout": 0.2,
+        "statistics": "utterance",
+        "dropout": 0.3,
+        "frequency_width": 16,
         "batch_seconds": 20.0,
         "epochs": 40.0,
     },

@@ -1,8 +1,9 @@
 """english: all the free English speech at hand, for the model that ships as `en`.
 
-About 17 hours, 16 kHz, many accents: LibriSpeech's train-clean-5 and a part of train-clean-100 (read books),
-Common Voice v1 (sentences, noisy microphones, no speaker ids), speechocean762 (prompts read by Mandarin
-speakers, half of them children), AN4 (letters, numbers), LJ Speech, VCTK and CMU ARCTIC (clean read speech).
+About 17 hours, 16 kHz, many accents: LibriSpeech's train-clean-5 and as much of train-clean-100 as is there
+(read books; here 2.7 hours of the second), Common Voice v1 (sentences, noisy microphones, no speaker ids),
+speechocean762 (prompts read by Mandarin speakers, half of them children), AN4 (letters, numbers), LJ Speech,
+VCTK and CMU ARCTIC (clean read speech).
 Tested on LibriSpeech's dev-clean, of whose 20 speakers the first 10 choose. Published: nothing, as this
 mixture is our own. It has no public archive: LibriSpeech's parts lie in their own layout, each other corpus
 is a folder with a manifest.jsonl that has splits. Some texts are cased and punctuated; the normaliser sees to

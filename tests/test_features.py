@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.features import POWER_FLOOR, FeatureConfig, LogMel, normalize
+from asr import Error
+from asr.features import POWER_FLOOR, STATISTICS, FeatureConfig, LogMel, normalize
 
 RATE = 16_000
 
@@ -44,9 +45,11 @@ def test_log_mel_is_librosas(
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.integers(1, 9_000), min_size=1, max_size=5), st.integers(0, 3_000))
-def test_padding_changes_nothing(lengths: list[int], extra: int) -> None:
-    log_mel = LogMel()
+@given(
+    st.lists(st.integers(1, 9_000), min_size=1, max_size=5), st.integers(0, 3_000), st.sampled_from(sorted(STATISTICS))
+)
+def test_padding_changes_nothing(lengths: list[int], extra: int, statistics: str) -> None:
+    log_mel = LogMel(FeatureConfig(statistics=statistics))
     batch = torch.full((len(lengths), max(lengths) + extra), 0.9)  # garbage in the padding must not matter either
     for row, length in zip(batch, lengths, strict=True):
         row[:length] = torch.from_numpy(noise(length, seed=length))
@@ -65,6 +68,15 @@ def test_normalised_over_own_frames() -> None:
     own = normal[1, :20]
     torch.testing.assert_close(own.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
     torch.testing.assert_close(own.std(0, correction=0), torch.ones(4), atol=1e-4, rtol=0)
+
+
+def test_normalised_over_all_bands_together() -> None:
+    features = torch.randn(2, 50, 4) * 70 + torch.tensor([0.0, 100.0, -50.0, 7.0])
+    own = normalize(features, torch.tensor([50, 20]), "utterance")[1, :20]
+    expected = (features[1, :20] - features[1, :20].mean()) / features[1, :20].std(correction=0)
+    torch.testing.assert_close(own, expected, atol=1e-4, rtol=0)
+    with pytest.raises(Error, match="statistics is 'frame'; it must be one of 'band', 'utterance'"):
+        FeatureConfig(statistics="frame")
 
 
 def test_loudness_does_not_matter() -> None:

@@ -29,6 +29,7 @@ class TrainConfig:
 
     Args:
         subsampling, channels, layers, hidden, cell, bidirectional, norm, dropout: see `asr.model.ModelConfig`.
+        statistics: see `asr.features.FeatureConfig`.
         minutes: wall-clock minutes; the speed is measured first and a number of steps fixed and recorded. Decoding the
             audio and measuring come on top. To repeat such a run: minutes=0 and the recorded steps.
         steps: updates of the weights.
@@ -56,6 +57,7 @@ class TrainConfig:
     bidirectional: bool = True
     norm: str = "batch"
     dropout: float = 0.1
+    statistics: str = "band"
 
     minutes: float = 0.0
     steps: int = 0
