@@ -65,7 +65,8 @@ def _turned(path: Path, folder: Path) -> list[Utterance]:
     if len(words) != len(digits):
         return []
     pauses = (words[:-1, 1] + words[1:, 0]) // 2
-    opening, *pieces, closing = np.split(samples, [words[0, 0] - BESIDE_WORD, *pauses, words[-1, 1] + BESIDE_WORD])
+    first, last = max(0, words[0, 0] - BESIDE_WORD), words[-1, 1] + BESIDE_WORD
+    opening, *pieces, closing = np.split(samples, [first, *pauses, last])
     utterances = []
     for i in range(1, len(pieces)):
         file = folder / f"{path.stem}-from-{i}.flac"

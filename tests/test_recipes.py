@@ -165,6 +165,15 @@ def test_yesno_turned_recordings_are_the_same_words_in_another_order(tmp_path: P
     assert yesno._turned(path, tmp_path / "derived")[0].audio.stat().st_mtime_ns == before  # the cache stays valid
 
 
+def test_yesno_turned_recordings_that_begin_and_end_with_a_word_keep_every_sample(tmp_path: Path) -> None:
+    rate = audio.SAMPLE_RATE
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate // 2) / rate)
+    samples = np.concatenate([tone, np.zeros(rate // 2), tone])
+    soundfile.write(tmp_path / "0_1.wav", samples, rate, subtype="FLOAT")
+    (turned,) = yesno._turned(tmp_path / "0_1.wav", tmp_path / "derived")
+    assert turned.text == "YES NO" and len(audio.load(turned.audio)) == len(samples)
+
+
 def test_digits_splits_by_take(corpora: Path) -> None:
     takes = {
         name: {int(utterance.id.rpartition("_")[2]) for utterance in part}
