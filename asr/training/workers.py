@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 # glibc gives memory back to the system above these sizes and takes it again, page fault by page fault, in every step.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**26)}
+# How the others are stopped when one has failed; how one ends that fails with a traceback, where gloo's threads get in
+# the way of the interpreter's end.
+NOT_KILLED = (signal.SIGTERM, signal.SIGABRT)
 GRACE_SECONDS = 10.0  # for the other workers to end by themselves when one has failed
 
 
@@ -112,7 +115,7 @@ def _cause(error: ProcessException, processes: ProcessContext, folder: Path) -> 
     if messages := sorted(folder.glob("error-*")):
         return Error(messages[0].read_text(encoding="utf-8"))
     for process in processes.processes:
-        if process.exitcode < 0 and process.exitcode != -signal.SIGTERM:  # which is how the others are stopped
+        if process.exitcode < 0 and -process.exitcode not in NOT_KILLED:
             return Error(
                 f"a worker was killed by signal {-process.exitcode}, as the system does when memory runs out; go on "
                 "from the last saved state (--resume), with fewer workers or smaller batches (batch_seconds) in a new "
@@ -128,13 +131,16 @@ def _worker(rank: int, size: int, folder: Path, work: Callable[..., None], argum
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
     try:
         work(Group(rank, size), *arguments)
+        status = 0
+    except KeyboardInterrupt:  # the main process has it, too, and speaks for all
+        status = 0
     except (Error, OSError) as error:
         (folder / f"error-{rank}").write_text(str(error), encoding="utf-8")  # for `_cause`
-        raise
+        status = 1
     finally:
         dist.destroy_process_group()
     # gloo's threads may still let go of tensors, and abort where the interpreter is half gone by then (pytorch pull
     # request 179291): everything is written, so leave without taking the interpreter down step by step.
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
