@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.features import FeatureConfig
-from asr.training.augment import perturb_speed, seed_for, spec_augment
+from asr.training.augment import perturb_speed, seed_for, spec_augment, trim_ends
 from asr.training.config import TrainConfig
 from asr.training.prepare import samples_needed
 
@@ -180,3 +180,24 @@ def test_speed_leaves_the_samples_that_a_text_needs(length, letters, share, seed
 def test_no_speed_changes_nothing():
     samples = np.random.default_rng(1).normal(size=1000).astype(np.float32)
     assert all(perturb_speed(samples, 0.0, 0, seed) is samples for seed in range(10))
+
+
+# Trimming
+
+
+@given(st.integers(1, 5000), st.floats(0, 0.5), st.integers(0, 6000), st.integers(0, 2**63 - 1))
+@settings(deadline=None)
+def test_trimming_keeps_a_middle_part_that_the_text_fits(length, share, least, seed):
+    samples = np.arange(length, dtype=np.float32)
+    kept = trim_ends(samples, share, least, seed)
+    assert len(kept) >= min(least, length)
+    first = int(kept[0]) if len(kept) else 0
+    assert np.array_equal(kept, samples[first : first + len(kept)])
+    assert first <= share * length and length - first - len(kept) <= share * length
+
+
+def test_trimming_cuts_either_end_or_both_or_none():
+    samples = np.arange(10_000, dtype=np.float32)
+    ends = [(kept[0] > 0, kept[-1] < 9999, len(kept)) for kept in (trim_ends(samples, 0.3, 0, s) for s in range(200))]
+    assert {(first, last) for first, last, _ in ends} == {(a, b) for a in (False, True) for b in (False, True)}
+    assert min(length for *_, length in ends) < 6000

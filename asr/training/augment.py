@@ -14,6 +14,25 @@ from asr.training.config import TrainConfig
 SPEED_STEPS = 20  # speeds are multiples of 1 / 20, so that few resampling filters are needed, and short ones
 
 
+def trim_ends(samples: NDArray[np.float32], share: float, least: int, seed: int) -> NDArray[np.float32]:
+    """Cut off either end of an utterance, as happens where recordings are trimmed more or less tightly.
+
+    Args:
+        samples: (S,).
+        share: at each end, with even odds, up to this share of the samples goes.
+        least: samples that its text needs; what would come out shorter stays as it is.
+        seed: draws how much.
+
+    Returns: the samples that are left.
+    """
+    generator = np.random.default_rng(seed)
+    first, last = (generator.uniform(0, share, 2) * generator.integers(0, 1, 2, endpoint=True) * len(samples)).astype(
+        int
+    )
+    kept = samples[first : len(samples) - last]
+    return samples if len(kept) < least else kept
+
+
 def perturb_speed(samples: NDArray[np.float32], share: float, least: int, seed: int) -> NDArray[np.float32]:
     """Play an utterance faster or slower, which also shifts its pitch (Ko et al. 2015, Audio augmentation).
 

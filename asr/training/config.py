@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LEAST = {
     "evaluations": 1,
     **dict.fromkeys(("minutes", "steps", "epochs", "warmup", "weight_decay", "seed", "workers"), 0),
-    **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width", "speed"), 0),
+    **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width", "trim", "speed"), 0),
 }
 
 
@@ -42,6 +42,7 @@ class TrainConfig:
         clip: largest norm of a step's gradient.
         frequency_masks, frequency_width: SpecAugment (Park et al. 2019): masks an utterance, widest in mel bands.
         time_masks, time_width: masks for every second of an utterance, widest in frames.
+        trim: either end of an utterance is cut off, by up to this share of it: for single words, cut more or less tightly.
         speed: utterances are played faster or slower, pitch included, by up to this share (Ko et al. 2015).
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
         seed: draws weights, order, masks and dropout.
@@ -72,6 +73,7 @@ class TrainConfig:
     frequency_width: int = 8
     time_masks: float = 0.3
     time_width: int = 25
+    trim: float = 0.0
     speed: float = 0.1
     evaluations: int = 15
     seed: int = 1
@@ -87,8 +89,9 @@ class TrainConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.warmup > 1:
             raise UsageError(f"warmup is {self.warmup}; it is a share of the steps, at most 1")
-        if self.speed > 0.5:
-            raise UsageError(f"speed is {self.speed}; it is a share of the speed, at most 0.5")
+        for name in ("trim", "speed"):
+            if getattr(self, name) > 0.5:
+                raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 0.5")
         if not (self.minutes or self.steps or self.epochs):
             raise UsageError("minutes, steps and epochs are all 0; set one of them to say how long to train")
 

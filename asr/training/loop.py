@@ -23,7 +23,7 @@ from asr.model import AcousticModel, ModelConfig
 from asr.recognizer import Recognizer, pad
 from asr.score import Score
 from asr.text import Alphabet, Normalizer
-from asr.training.augment import perturb_speed, seed_for, spec_augment
+from asr.training.augment import perturb_speed, seed_for, spec_augment, trim_ends
 from asr.training.batches import epoch_batches
 from asr.training.cache import AudioCache
 from asr.training.config import TrainConfig
@@ -224,10 +224,11 @@ class Trainer:
         return ctc_loss(log_probs.transpose(0, 1), targets, frames, target_lengths, blank=BLANK, reduction="sum")
 
     def _augmented(self, example: Example) -> NDArray[np.float32]:
-        """An utterance's samples, at this epoch's speed."""
+        """An utterance's samples as this epoch hears them."""
         least = samples_needed(example.ids, self.job.model, self.job.features)
-        seed = seed_for("speed", self.config.seed, self.progress.epoch, example.number)
-        return perturb_speed(self.audio[example.number], self.config.speed, least, seed)
+        draw = (self.config.seed, self.progress.epoch, example.number)
+        samples = trim_ends(self.audio[example.number], self.config.trim, least, seed_for("trim", *draw))
+        return perturb_speed(samples, self.config.speed, least, seed_for("speed", *draw))
 
     def _descend(self, norm: float) -> None:
         """Change the weights, with the gradient cut to its largest norm (Pascanu et al. 2013)."""
