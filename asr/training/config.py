@@ -42,7 +42,7 @@ class TrainConfig:
         clip: largest norm of a step's gradient.
         frequency_masks, frequency_width: SpecAugment (Park et al. 2019): masks an utterance, widest in mel bands.
         time_masks, time_width: masks for every second of an utterance, widest in frames.
-        trim: either end of an utterance is cut off, by up to this share of it: for single words, cut more or less tightly.
+        trim: either end of an utterance is cut off, by up to this share of it; for words cut more or less tightly.
         speed: utterances are played faster or slower, pitch included, by up to this share (Ko et al. 2015).
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
         seed: draws weights, order, masks and dropout.
