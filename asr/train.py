@@ -70,6 +70,7 @@ def prepare(
     from asr.training.cache import caches_folder, fingerprint, open_cache
     from asr.training.dev import DevSet
     from asr.training.loop import Job
+    from asr.training.noise import KINDS, open_sounds
     from asr.training.prepare import examples, noise_report, report
 
     normalizer, features = Normalizer(), FeatureConfig(statistics=config.statistics)
@@ -79,12 +80,14 @@ def prepare(
     good, problems = examples(data, cache, normalizer, alphabet, model, features, config.max_seconds)
     for line in (*report(problems, len(data), config.subsampling, features.hop_ms), *noise_report(good, cache)):
         print(line, file=sys.stderr)
+    sounds = {name: found for name in KINDS if (found := open_sounds(name, getattr(config, name)))}
     dev_set = DevSet.of(dev, open_cache(dev, caches_folder(), exact=True)) if dev else None
     for i, why in (dev_set.cache.errors if dev_set else {}).items():
         print(f"dev: {dev[i].id} counts as deleted, unreadable audio: {why}", file=sys.stderr)
     settings = dataclasses.asdict(config)
     resume = folder.state.is_file()
-    learned = fingerprint(cache, [(example.number, example.ids) for example in good])
+    mixed_with = [(name, fingerprint(found.cache, found.numbers)) for name, found in sorted(sounds.items())]
+    learned = fingerprint(cache, [(example.number, example.ids) for example in good] + mixed_with)
     chosen_by = fingerprint(dev_set.cache, dev_set.references) if dev_set else ""
     folder.settle({"settings": settings, "data": learned, "dev": chosen_by}, resume)
     folder.write_lines("data_report.jsonl", map(dataclasses.asdict, problems))
@@ -93,7 +96,7 @@ def prepare(
     hours = sum(example.seconds for example in good) / 3600
     print(f"{len(good)} utterances, {hours:.2f} hours, {len(alphabet) - 1} characters", file=sys.stderr)
     info = {"asr": __version__, **info, "hours": round(hours, 3), "utterances": len(good), "settings": settings}
-    return Job(config, model, features, alphabet, normalizer, cache, good, dev_set, folder.path, info, resume)
+    return Job(config, model, features, alphabet, normalizer, cache, good, sounds, dev_set, folder.path, info, resume)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -547,3 +547,44 @@ def test_a_dev_file_without_a_dev_split_is_an_error(speech, tmp_path):
     write_manifest(tmp_path / "other.jsonl", rows)
     done = run(command("train", speech / "train.jsonl", "--dev", tmp_path / "other.jsonl", "--out", tmp_path / "out"))
     assert done.returncode == 1 and "no utterance has the split 'dev'; it has test" in done.stderr
+
+
+# Noises and rooms
+
+
+def heard(utterances, out, epoch, **changes):
+    """What a worker hears of each utterance in an epoch."""
+    trainer = Trainer(Group(), job_of(utterances, out, **changes))
+    trainer._advance(epoch=epoch)
+    return [trainer._augmented(example) for example in trainer.job.examples]
+
+
+def test_noises_and_rooms_are_drawn_by_seed_epoch_and_utterance(speech, tmp_path):
+    random = np.random.default_rng(1)
+    for name, samples in (("noise", random.normal(0, 0.1, 4000)), ("rooms", np.exp(-np.arange(800) / 100))):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "a.wav", samples, RATE)
+    mixed = {"noise": str(tmp_path / "noise"), "rooms": str(tmp_path / "rooms"), "noise_share": 0.5, "room_share": 0.5}
+    utterances = read(speech / "train.jsonl")
+    plain = heard(utterances, tmp_path / "plain", 0)
+    first, again, later = (heard(utterances, tmp_path / f"{i}", epoch, **mixed) for i, epoch in enumerate((0, 0, 1)))
+    other_half = heard(utterances[::-1], tmp_path / "reversed", 0, **mixed | {"noise_share": 1.0, "room_share": 0.0})
+    same = [np.array_equal(one, two) for one, two in zip(plain, first, strict=True)]
+    assert 2 <= sum(same) <= 15  # of 30 a quarter, about
+    assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+    assert sum(np.array_equal(one, two) for one, two in zip(first, later, strict=True)) <= 15
+    assert not any(np.array_equal(one, two) for one, two in zip(plain, other_half[::-1], strict=True))
+
+
+def test_a_run_is_not_resumed_with_other_noises(speech, tmp_path):
+    (tmp_path / "noise").mkdir()
+    soundfile.write(tmp_path / "noise" / "a.wav", np.ones(100), RATE)
+    settings = {"noise": str(tmp_path / "noise")}
+    utterances = read(speech / "train.jsonl")
+    out = tmp_path / "run"
+    job_of(utterances, out, **settings)
+    RunFolder(out).state.write_bytes(b"")  # as if it had begun
+    job_of(utterances, out, **settings)
+    soundfile.write(tmp_path / "noise" / "b.wav", np.ones(100), RATE)
+    with pytest.raises(Error, match="this run began with other data"):
+        job_of(utterances, out, **settings)

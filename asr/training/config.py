@@ -18,6 +18,7 @@ LEAST = {
     "evaluations": 1,
     **dict.fromkeys(("minutes", "steps", "epochs", "warmup", "weight_decay", "seed", "workers"), 0),
     **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width", "trim", "speed"), 0),
+    **dict.fromkeys(("noise_share", "room_share"), 0),
 }
 
 
@@ -44,6 +45,9 @@ class TrainConfig:
         time_masks, time_width: masks for every second of an utterance, widest in frames.
         trim: either end of an utterance is cut off, by up to this share of it; for words cut more or less tightly.
         speed: utterances are played faster or slower, pitch included, by up to this share (Ko et al. 2015).
+        noise: folder or manifest of noises (`asr.training.noise`), in which `noise_share` of the utterances are heard,
+            at an SNR from `snr_low` to `snr_high` dB; empty: none.
+        rooms: folder or manifest of impulse responses, through which `room_share` of the utterances are heard.
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
         seed: draws weights, order, masks and dropout.
         bf16: compute in bfloat16 where that is faster; the loss and the softmax stay in fp32.
@@ -75,6 +79,12 @@ class TrainConfig:
     time_width: int = 25
     trim: float = 0.0
     speed: float = 0.1
+    noise: str = ""
+    noise_share: float = 0.5
+    snr_low: float = 5.0
+    snr_high: float = 25.0
+    rooms: str = ""
+    room_share: float = 0.3
     evaluations: int = 15
     seed: int = 1
     bf16: bool = True
@@ -87,8 +97,11 @@ class TrainConfig:
         for name, least in LEAST.items():
             if not least <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        if self.warmup > 1:
-            raise UsageError(f"warmup is {self.warmup}; it is a share of the steps, at most 1")
+        for name in ("warmup", "noise_share", "room_share"):
+            if getattr(self, name) > 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 1")
+        if not -math.inf < self.snr_low <= self.snr_high < math.inf:
+            raise UsageError(f"snr_low is {self.snr_low}; it must be at most snr_high, {self.snr_high}")
         for name in ("trim", "speed"):
             if getattr(self, name) > 0.5:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 0.5")

@@ -29,6 +29,7 @@ from asr.training.cache import AudioCache
 from asr.training.config import TrainConfig
 from asr.training.dev import DevSet
 from asr.training.folder import Progress, RunFolder
+from asr.training.noise import Sounds, add_noise, reverberate
 from asr.training.prepare import Example, samples_needed
 from asr.training.workers import Group
 
@@ -57,6 +58,7 @@ class Job:
         config: settings.
         model, features, alphabet, normalizer: what the model file will say of itself.
         cache, examples: the training data.
+        sounds: "noise" and "rooms", where there are any: what the training data is mixed with.
         dev: chooses the best model; None keeps the newest.
         out: the run's folder.
         info: where the model comes from, for the model file.
@@ -70,6 +72,7 @@ class Job:
     normalizer: Normalizer
     cache: AudioCache
     examples: list[Example]
+    sounds: dict[str, Sounds]
     dev: DevSet | None
     out: Path
     info: dict[str, object]
@@ -98,6 +101,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98), fused=True)
         self.features = LogMel(job.features)
         self.audio = job.cache.reader()
+        self.sounds = {setting: sounds.reader() for setting, sounds in job.sounds.items()}
         self.bf16 = self.config.bf16 and bf16_pays()
         self.folder = RunFolder(job.out)
         self.progress = Progress(steps=self.config.steps)
@@ -225,10 +229,18 @@ class Trainer:
 
     def _augmented(self, example: Example) -> NDArray[np.float32]:
         """An utterance's samples as this epoch hears them."""
+        config, sounds = self.config, self.sounds
         least = samples_needed(example.ids, self.job.model, self.job.features)
-        draw = (self.config.seed, self.progress.epoch, example.number)
-        samples = trim_ends(self.audio[example.number], self.config.trim, least, seed_for("trim", *draw))
-        return perturb_speed(samples, self.config.speed, least, seed_for("speed", *draw))
+        draw = (config.seed, self.progress.epoch, example.number)
+        samples = trim_ends(self.audio[example.number], config.trim, least, seed_for("trim", *draw))
+        samples = perturb_speed(samples, config.speed, least, seed_for("speed", *draw))
+        generator = np.random.default_rng(seed_for("sounds", *draw))
+        if "rooms" in sounds and generator.random() < config.room_share:
+            samples = reverberate(samples, sounds["rooms"].draw(generator))
+        if "noise" in sounds and generator.random() < config.noise_share:
+            decibels = generator.uniform(config.snr_low, config.snr_high)
+            samples = add_noise(samples, sounds["noise"].draw(generator), decibels, generator)
+        return samples
 
     def _descend(self, norm: float) -> None:
         """Change the weights, with the gradient cut to its largest norm (Pascanu et al. 2013)."""
