@@ -57,6 +57,22 @@ def fit(
     return folder.model
 
 
+def configure(given: Mapping[str, object], chosen: Mapping[str, object]) -> TrainConfig:
+    """The defaults, changed by what a recipe gives, by the sizes of the model to start from, by what a user chooses.
+
+    Raises:
+        asr.Error: no such setting, a value that it cannot have, or no such model.
+    """
+    config = TrainConfig().updated(given)
+    if init := chosen.get("init"):
+        from asr import checkpoint
+        from asr.recognizer import find_model
+        from asr.training.initial import sizes
+
+        config = config.updated(sizes(checkpoint.load(find_model(str(init)))))
+    return config.updated(chosen)
+
+
 def prepare(
     data: Sequence[Utterance],
     dev: Sequence[Utterance],
@@ -95,8 +111,19 @@ def prepare(
         raise Error(f"none of {len(data)} utterances can be trained on; {folder.path}/data_report.jsonl says why")
     hours = sum(example.seconds for example in good) / 3600
     print(f"{len(good)} utterances, {hours:.2f} hours, {len(alphabet) - 1} characters", file=sys.stderr)
+    if config.init:
+        info = {**info, "init": _origin(config.init)}
     info = {"asr": __version__, **info, "hours": round(hours, 3), "utterances": len(good), "settings": settings}
     return Job(config, model, features, alphabet, normalizer, cache, good, sounds, dev_set, folder.path, info, resume)
+
+
+def _origin(init: str) -> dict[str, object]:
+    """What a model that starts from another one has to say of it."""
+    from asr import checkpoint
+    from asr.recognizer import find_model
+
+    info = checkpoint.load(find_model(init)).info
+    return {"model": init, **{name: info[name] for name in ("data", "licence", "init") if name in info}}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -120,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="manifest or folder that chooses the best model; without it the part 'dev' of DATA, if there is one",
     )
+    arguments.add_argument("--init", help="model to start from, by name or path, such as en")
     arguments.add_argument("--minutes", type=float, help="how long to train, in minutes of wall-clock time")
     arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting")
     arguments.add_argument("--licence", default="unknown", help="of the data, kept in the model file")
@@ -131,17 +159,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     options = parser().parse_args(argv)
     settings = parse_settings(options.set)
-    if options.minutes is not None:
-        settings["minutes"] = options.minutes
+    for name in ("init", "minutes"):
+        if (value := getattr(options, name)) is not None:
+            settings[name] = value
     sources = [(source, corpus.read(source)) for source in options.data]
     data = [utterance for source in sources for utterance in _named_split(*source, "train")]
     if options.dev:
         dev = _named_split(options.dev, corpus.read(options.dev), "dev")
     else:
         dev = [utterance for _, utterances in sources for utterance in utterances if utterance.split == "dev"]
-    config = _stored_config(options.out) if options.resume else TrainConfig()
+    config = _stored_config(options.out).updated(settings) if options.resume else configure({}, settings)
     info = {"data": ["/".join(source.resolve().parts[-2:]) for source in options.data], "licence": options.licence}
-    model = fit(data, dev, options.out, config.updated(settings), info, options.resume)
+    model = fit(data, dev, options.out, config, info, options.resume)
     print(model)
     return 0
 

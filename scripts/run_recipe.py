@@ -16,8 +16,8 @@ import recipes
 from asr import command, load
 from asr.corpus import write_manifest
 from asr.evaluate import describe, evaluate, report_failures
-from asr.train import fit
-from asr.training.config import TrainConfig, parse_settings
+from asr.train import configure, fit
+from asr.training.config import parse_settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, utterances in splits.items():
         if utterances:
             write_manifest(out / "manifests" / f"{name}.jsonl", utterances)
-    config = TrainConfig().updated(recipe.settings).updated(settings)
+    config = configure(recipe.settings, settings)
     info = {"data": [f"{recipe.name}: {recipe.description}"], "licence": recipe.licence}
     from asr.training.folder import RunFolder  # brings torch, and `--help` should not wait for it
 

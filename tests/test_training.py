@@ -588,3 +588,30 @@ def test_a_run_is_not_resumed_with_other_noises(speech, tmp_path):
     soundfile.write(tmp_path / "noise" / "b.wav", np.ones(100), RATE)
     with pytest.raises(Error, match="this run began with other data"):
         job_of(utterances, out, **settings)
+
+
+# Starting from a model
+
+
+def test_a_model_to_start_from_is_not_forgotten(speech, trained, tmp_path):
+    """After one tiny step it still knows what it knew; sizes are its own, whatever the defaults are."""
+    model = trained[0] / "model.safetensors"
+    line = command("train", speech / "train.jsonl", "--out", tmp_path / "out", "--init", model)
+    done = run([*line, "--set", "steps=1", "--set", "learning_rate=1e-9", "--set", "workers=1"])
+    assert done.returncode == 0, done.stderr
+    assert f"starts from {model}; new: nothing" in done.stderr.splitlines()
+    recognizer = asr.load(str(tmp_path / "out" / "model.safetensors"))
+    assert recognizer.info["init"] == {
+        "model": str(model),
+        "data": asr.load(str(model)).info["data"],
+        "licence": "unknown",
+    }
+    known = read(speech / "train.jsonl")
+    found = recognizer.transcribe_many([soundfile.read(utterance.audio, dtype="float32")[0] for utterance in known])
+    assert [transcript.text for transcript in found] == [utterance.text for utterance in known]
+
+
+def test_a_model_to_start_from_must_be_there(speech, tmp_path):
+    line = command("train", speech / "train.jsonl", "--out", tmp_path / "out", "--init", "nowhere")
+    done = run(line)
+    assert done.returncode == 1 and "model 'nowhere': no such file" in done.stderr and "Traceback" not in done.stderr

@@ -48,6 +48,7 @@ class TrainConfig:
         noise: folder or manifest of noises (`asr.training.noise`), in which `noise_share` of the utterances are heard,
             at an SNR from `snr_low` to `snr_high` dB; empty: none.
         rooms: folder or manifest of impulse responses, through which `room_share` of the utterances are heard.
+        init: model, by name or path, whose weights it starts from wherever they fit; empty: from scratch.
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
         seed: draws weights, order, masks and dropout.
         bf16: compute in bfloat16 where that is faster; the loss and the softmax stay in fp32.
@@ -85,6 +86,7 @@ class TrainConfig:
     snr_high: float = 25.0
     rooms: str = ""
     room_share: float = 0.3
+    init: str = ""
     evaluations: int = 15
     seed: int = 1
     bf16: bool = True

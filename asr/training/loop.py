@@ -20,7 +20,7 @@ from asr import Error, checkpoint
 from asr.decode import BLANK
 from asr.features import FeatureConfig, LogMel
 from asr.model import AcousticModel, ModelConfig
-from asr.recognizer import Recognizer, pad
+from asr.recognizer import Recognizer, find_model, pad
 from asr.score import Score
 from asr.text import Alphabet, Normalizer
 from asr.training.augment import perturb_speed, seed_for, spec_augment, trim_ends
@@ -29,6 +29,7 @@ from asr.training.cache import AudioCache
 from asr.training.config import TrainConfig
 from asr.training.dev import DevSet
 from asr.training.folder import Progress, RunFolder
+from asr.training.initial import adopt
 from asr.training.noise import Sounds, add_noise, reverberate
 from asr.training.prepare import Example, samples_needed
 from asr.training.workers import Group
@@ -96,6 +97,8 @@ class Trainer:
         self.group, self.job, self.config = group, job, job.config
         torch.manual_seed(seed_for("weights", self.config.seed))
         self.model = AcousticModel(job.model)
+        if self.config.init and not job.resume:
+            self._start_from(self.config.init)
         self.gradient = flat_gradient(self.model)
         groups = decay_groups(self.model, self.config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98), fused=True)
@@ -106,6 +109,12 @@ class Trainer:
         self.folder = RunFolder(job.out)
         self.progress = Progress(steps=self.config.steps)
         self.bad_steps = 0
+
+    def _start_from(self, init: str) -> None:
+        """Take over a trained model's weights."""
+        new = adopt(self.model, self.job.alphabet, checkpoint.load(find_model(init)))
+        if self.group.leads:
+            self._say(f"starts from {init}; new: {', '.join(new) or 'nothing'}")
 
     def plan(self) -> None:
         """Fix the number of steps."""

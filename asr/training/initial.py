@@ -1,0 +1,58 @@
+"""Starting from a trained model: its sizes, and its weights wherever they fit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import Tensor
+
+from asr.checkpoint import Checkpoint
+from asr.model import AcousticModel
+from asr.text import Alphabet
+
+OUTPUT = ("output.weight", "output.bias")  # a row for every token
+
+
+def sizes(checkpoint: Checkpoint) -> dict[str, object]:
+    """The training settings under which another model has the sizes and features of this one."""
+    own = dataclasses.asdict(checkpoint.model)
+    for name in ("vocab", "n_mels", "dropout"):  # of the new alphabet; always the same; no size
+        del own[name]
+    return {**own, "statistics": checkpoint.features.statistics}
+
+
+def adopt(model: AcousticModel, alphabet: Alphabet, checkpoint: Checkpoint) -> list[str]:
+    """Give a new model a trained model's weights, tensor by tensor and, in the output, token by token.
+
+    Args:
+        model: changed in place; what the trained model does not have stays as it is.
+        alphabet: of the new model.
+        checkpoint: the trained model.
+
+    Returns: what stays as it is: names of tensors whose shapes differ, and characters that are new.
+    """
+    weights, trained = model.state_dict(), checkpoint.weights
+    new = []
+    for name in weights.keys() - set(OUTPUT):
+        if name in trained and trained[name].shape == weights[name].shape:
+            weights[name].copy_(trained[name])
+        else:
+            new.append(name)
+    if trained[OUTPUT[0]].shape[1] != weights[OUTPUT[0]].shape[1]:
+        return sorted([*new, *OUTPUT])
+    return sorted(new) + _adopt_rows(weights, alphabet, trained, checkpoint.alphabet)
+
+
+def _adopt_rows(
+    weights: dict[str, Tensor], alphabet: Alphabet, trained: dict[str, Tensor], known: Alphabet
+) -> list[str]:
+    old_rows, new_rows = _rows(known), _rows(alphabet)
+    shared = [symbol for symbol in alphabet.symbols if symbol in old_rows]
+    for name in OUTPUT:
+        for symbol in shared:
+            weights[name][new_rows[symbol]] = trained[name][old_rows[symbol]]
+    return [repr(symbol) for symbol in alphabet.symbols if symbol not in old_rows]
+
+
+def _rows(alphabet: Alphabet) -> dict[str, int]:
+    return {symbol: i for i, symbol in enumerate(alphabet.symbols)}
