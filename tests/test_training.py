@@ -187,12 +187,20 @@ def test_the_best_model_is_kept_with_its_origin(speech, trained):
 
 
 def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(speech, trained):
-    """It is stopped three times, each time as soon as a new state was saved."""
+    """It is stopped and killed, each time as soon as a new state was saved."""
     out = speech / "killed"
     line = command("train", speech / "train.jsonl", "--dev", speech / "dev.jsonl", "--out", out, **TINY)
-    error, status = stop(line, out, lambda process: process.send_signal(signal.SIGINT))
-    assert status == 130 and error.splitlines()[-1] == "interrupted" and "Traceback" not in error
-    first = saved_step(out)
+    first = 0
+    for kill in (
+        lambda process: process.send_signal(signal.SIGTERM),  # as a system does that shuts down
+        lambda process: os.killpg(process.pid, signal.SIGINT),  # as a terminal does
+    ):
+        error, status = stop([*line, "--resume"] if first else line, out, kill)
+        assert first < saved_step(out) < 100
+        first = saved_step(out)
+        last_lines = [f"stopped after step {first} of 100; --resume goes on", "interrupted"]
+        assert status == 130 and error.splitlines()[-2:] == last_lines and "Traceback" not in error
+    assert first % 20  # between two evaluations
     for kill in (lambda process: process.kill(), lambda process: os.killpg(process.pid, signal.SIGKILL)):
         error, status = stop([*line, "--resume"], out, kill, signal.SIG_IGN)
         assert status == -signal.SIGKILL and f"resumed after step {first} of 100" in error

@@ -109,6 +109,7 @@ class Trainer:
         self.folder = RunFolder(job.out)
         self.progress = Progress(steps=self.config.steps)
         self.bad_steps = 0
+        self.stopping = False
 
     def _start_from(self, init: str) -> None:
         """Take over a trained model's weights."""
@@ -176,10 +177,19 @@ class Trainer:
                 meter.clear()
             if self._at_evaluation():
                 self._evaluate()
-                self._advance(seconds=meter.seconds())
-                if self.group.leads:
-                    self.folder.save_state(self.model, self.optimizer, self.progress)
+                self._save_state(meter)
                 meter.clear()  # the time of the evaluation is not training's
+            elif self.stopping:
+                self._save_state(meter)
+            if self.stopping:
+                if self.group.leads:
+                    self._say(f"stopped after step {self.progress.step} of {self.progress.steps}; --resume goes on")
+                return
+
+    def _save_state(self, meter: Meter) -> None:
+        self._advance(seconds=meter.seconds())
+        if self.group.leads:
+            self.folder.save_state(self.model, self.optimizer, self.progress)
 
     def _advance(self, **changes: float) -> None:
         self.progress = dataclasses.replace(self.progress, **changes)
@@ -209,20 +219,23 @@ class Trainer:
         examples = [self.job.examples[i] for i in batch]
         tokens = sum(len(example.ids) for example in examples)
         self.gradient.zero_()
-        total = torch.zeros(1)
+        totals = torch.tensor([0.0, self.group.stop.is_set()])  # the workers must agree on when to stop
         if mine := self.group.share(examples):
             loss = self._loss(mine) / tokens
             loss.backward()
-            total += loss.item()
-        self.group.add_up(total)
+            totals[0] = loss.item()
+        self.group.add_up(totals)
         self.group.add_up(self.gradient)
+        average_buffers(self.model, self.group)
+        total, stops = totals.tolist()
+        self.stopping = stops > 0
         norm = self.gradient.norm().item()
-        if math.isfinite(total.item()) and math.isfinite(norm):
+        if math.isfinite(total) and math.isfinite(norm):
             self.bad_steps = 0
             self._descend(norm)
         else:
             self._skip(examples)
-        return total.item()
+        return total
 
     def _loss(self, examples: list[Example]) -> Tensor:
         """Sum of the utterances' CTC losses: negative log-probabilities of their texts (Graves et al. 2006)."""
@@ -280,7 +293,6 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Score the dev set and keep the model if it is the best; without a dev set keep the newest."""
-        average_buffers(self.model, self.group)
         if self.job.dev is None:
             if self.group.leads:
                 heard = [self.audio[example.number] for example in self.job.examples[:HEARD]]

@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +27,7 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str
 # How the others are stopped when one has failed; how one ends that fails with a traceback, where gloo's threads get in
 # the way of the interpreter's end.
 NOT_KILLED = (signal.SIGTERM, signal.SIGABRT)
+STOPS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 10.0  # for the other workers to end by themselves when one has failed
 
 
@@ -34,6 +37,7 @@ class Group:
 
     rank: int = 0
     size: int = 1
+    stop: threading.Event = field(default_factory=threading.Event, compare=False)  # set: end at the next good place
 
     @property
     def leads(self) -> bool:
@@ -77,7 +81,11 @@ def default_workers() -> int:
 def launch(workers: int, work: Callable[..., None], *arguments: object) -> None:
     """Run `work(group, *arguments)` in that many processes and wait; if one fails, the others are stopped.
 
+    At Ctrl-C or SIGTERM the workers find `group.stop` set; when they have ended it is raised here. A second one does
+    not wait for them.
+
     Raises:
+        KeyboardInterrupt: after a Ctrl-C or SIGTERM.
         asr.Error: what a worker raised as `asr.Error` or `OSError`, in its words, or a worker was killed.
         torch.multiprocessing.ProcessRaisedException: any other error, with the traceback of the worker that failed.
     """
@@ -86,13 +94,47 @@ def launch(workers: int, work: Callable[..., None], *arguments: object) -> None:
             _worker, (workers, Path(folder), work, arguments), workers, join=False, start_method="spawn"
         )
         try:
-            while not processes.join(grace_period=GRACE_SECONDS):
-                pass
-        except ProcessException as error:
-            raise _cause(error, processes, Path(folder)) from None
+            with _stops_passed_on(processes.processes) as asked:
+                _join(processes, asked, Path(folder))
         finally:
-            for process in processes.processes:  # still alive where an interrupt has reached this process alone
+            for process in processes.processes:  # alive still after a second interrupt
                 process.terminate()
+
+
+def _join(processes: ProcessContext, asked: threading.Event, folder: Path) -> None:
+    try:
+        while not processes.join(grace_period=GRACE_SECONDS):
+            pass
+    except ProcessException as error:
+        if not asked.is_set():
+            raise _cause(error, processes, folder) from None
+    if asked.is_set():
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _stops_passed_on(processes: Sequence[BaseProcess]) -> Iterator[threading.Event]:
+    """While it lasts, the first Ctrl-C or SIGTERM goes to all workers and sets the event; a second one is raised."""
+    asked = threading.Event()
+
+    def pass_on(*_: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        for process in processes:
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGINT)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        yield asked
+        return
+    passed_on = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # as under nohup
+    before = {number: signal.signal(number, pass_on) for number in passed_on}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -125,14 +167,12 @@ def _cause(error: ProcessException, processes: ProcessContext, folder: Path) -> 
 
 
 def _worker(rank: int, size: int, folder: Path, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
-    # torch sends it to workers whose main process has died; under nohup they would ignore it and train on for ever.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    group = Group(rank, size)
+    signal.signal(signal.SIGINT, _stopper(group.stop, os.getppid()))
     torch.set_num_threads(1)  # more would wait for one another, and collapse when anything else runs
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
     try:
-        work(Group(rank, size), *arguments)
-        status = 0
-    except KeyboardInterrupt:  # the main process has it, too, and speaks for all
+        work(group, *arguments)
         status = 0
     except (Error, OSError) as error:
         (folder / f"error-{rank}").write_text(str(error), encoding="utf-8")  # for `_cause`
@@ -144,3 +184,17 @@ def _worker(rank: int, size: int, folder: Path, work: Callable[..., None], argum
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _stopper(stop: threading.Event, parent: int) -> Callable[..., None]:
+    """Handles an interrupt: the event is set, but where the main process has died the worker ends at once.
+
+    torch sends the interrupt then, too; whoever starts the run again must not meet workers of the old one.
+    """
+
+    def handle(*_: object) -> None:
+        if os.getppid() != parent:
+            os._exit(1)
+        stop.set()
+
+    return handle
