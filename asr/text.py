@@ -264,6 +264,10 @@ class Alphabet:
             characters.update(_nfc(text))
         return cls((BLANK_SYMBOL, *sorted(characters)))
 
+    def extended(self, other: Alphabet) -> Alphabet:
+        """This alphabet with the characters behind it that only the other one has."""
+        return Alphabet((*self.symbols, *(symbol for symbol in other.symbols if symbol not in self.symbols)))
+
     def __len__(self) -> int:
         return len(self.symbols)
 

@@ -54,6 +54,9 @@ def fit(
     config = dataclasses.replace(config, workers=config.workers or default_workers())
     job = prepare(data, dev, folder, config, info)
     launch(config.workers, train, job)
+    progress = folder.progress()
+    if progress.step < progress.steps:
+        raise Error(f"{out}: training was stopped after step {progress.step} of {progress.steps}; --resume goes on")
     return folder.model
 
 
@@ -64,7 +67,7 @@ def configure(given: Mapping[str, object], chosen: Mapping[str, object]) -> Trai
         asr.Error: no such setting, a value that it cannot have, or no such model.
     """
     config = TrainConfig().updated(given)
-    if init := chosen.get("init"):
+    if init := {**given, **chosen}.get("init"):
         from asr import checkpoint
         from asr.recognizer import find_model
         from asr.training.initial import sizes
@@ -89,41 +92,53 @@ def prepare(
     from asr.training.noise import KINDS, open_sounds
     from asr.training.prepare import examples, noise_report, report
 
+    resume = folder.state.is_file()
+    origin = _origin(folder, config.init, resume) if config.init else None
+    sounds = {name: found for name in KINDS if (found := open_sounds(name, getattr(config, name)))}
     normalizer, features = Normalizer(), FeatureConfig(statistics=config.statistics)
     alphabet = Alphabet.from_texts(normalizer(utterance.text) for utterance in data)
+    if origin:
+        alphabet = Alphabet.from_list(origin["alphabet"]).extended(alphabet)
     model = config.model(len(alphabet), features.n_mels)
     cache = open_cache(data, caches_folder())
     good, problems = examples(data, cache, normalizer, alphabet, model, features, config.max_seconds)
     for line in (*report(problems, len(data), config.subsampling, features.hop_ms), *noise_report(good, cache)):
         print(line, file=sys.stderr)
-    sounds = {name: found for name in KINDS if (found := open_sounds(name, getattr(config, name)))}
     dev_set = DevSet.of(dev, open_cache(dev, caches_folder(), exact=True)) if dev else None
     for i, why in (dev_set.cache.errors if dev_set else {}).items():
         print(f"dev: {dev[i].id} counts as deleted, unreadable audio: {why}", file=sys.stderr)
     settings = dataclasses.asdict(config)
-    resume = folder.state.is_file()
     mixed_with = [(name, fingerprint(found.cache, found.numbers)) for name, found in sorted(sounds.items())]
     learned = fingerprint(cache, [(example.number, example.ids) for example in good] + mixed_with)
     chosen_by = fingerprint(dev_set.cache, dev_set.references) if dev_set else ""
-    folder.settle({"settings": settings, "data": learned, "dev": chosen_by}, resume)
+    folder.settle({"settings": settings, "data": learned, "dev": chosen_by, "origin": origin}, resume)
     folder.write_lines("data_report.jsonl", map(dataclasses.asdict, problems))
     if not good:
         raise Error(f"none of {len(data)} utterances can be trained on; {folder.path}/data_report.jsonl says why")
     hours = sum(example.seconds for example in good) / 3600
     print(f"{len(good)} utterances, {hours:.2f} hours, {len(alphabet) - 1} characters", file=sys.stderr)
-    if config.init:
-        info = {**info, "init": _origin(config.init)}
+    if origin:
+        info = {**info, "init": {name: value for name, value in origin.items() if name != "alphabet"}}
+    settings |= {name: _short(settings[name]) for name in ("init", *KINDS)}
     info = {"asr": __version__, **info, "hours": round(hours, 3), "utterances": len(good), "settings": settings}
     return Job(config, model, features, alphabet, normalizer, cache, good, sounds, dev_set, folder.path, info, resume)
 
 
-def _origin(init: str) -> dict[str, object]:
-    """What a model that starts from another one has to say of it."""
+def _origin(folder: RunFolder, init: str, resume: bool) -> dict[str, object]:
+    """Of the model to start from: name, data, licence and alphabet. A run that goes on needs its file no more."""
     from asr import checkpoint
     from asr.recognizer import find_model
 
-    info = checkpoint.load(find_model(init)).info
-    return {"model": init, **{name: info[name] for name in ("data", "licence", "init") if name in info}}
+    if resume:
+        return folder.read_config()["origin"]
+    start = checkpoint.load(find_model(init))
+    known = {name: start.info[name] for name in ("data", "licence", "init") if name in start.info}
+    return {"model": _short(init), **known, "alphabet": start.alphabet.to_list()}
+
+
+def _short(path: str) -> str:
+    """The end of a path, for model files: where it lies on somebody's machine is nobody else's business."""
+    return "/".join(Path(path).parts[-2:])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -169,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         dev = [utterance for _, utterances in sources for utterance in utterances if utterance.split == "dev"]
     config = _stored_config(options.out).updated(settings) if options.resume else configure({}, settings)
-    info = {"data": ["/".join(source.resolve().parts[-2:]) for source in options.data], "licence": options.licence}
+    info = {"data": [_short(str(source.resolve())) for source in options.data], "licence": options.licence}
     model = fit(data, dev, options.out, config, info, options.resume)
     print(model)
     return 0

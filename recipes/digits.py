@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from asr import Error
 from asr.corpus import Utterance
 from recipes import Recipe, recordings
 from recipes.archive import Archive, ensure
@@ -24,30 +23,23 @@ ARCHIVE = Archive(
     checksum="sha256:c680098f5d2355ba7cc4bd8b0ca9e0a24c00ebe3b4c552208889a4d28d4fbc2b",
 )
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
-TAKES = ("10-49", "5-49")
 LAST_TEST, LAST_DEV = 4, 9  # takes 0-4 are the official test; 5-9, of the official training part, choose
 
 
 def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]]:
-    """Takes 0-4 as "test", 5-9 as "dev", 10-49 as "train"; a recording is called <digit>_<speaker>_<take>.
-
-    With `takes=5-49` the whole official training part is "train" and nothing chooses, for a last training with the
-    settings that takes 5-9 have chosen before.
-    """
-    if options["takes"] not in TAKES:
-        raise Error(f"takes={options['takes']}: expected {' or '.join(TAKES)}.")
+    """Takes 0-4 as "test", 5-9 as "dev", 10-49 as "train"; a recording is called <digit>_<speaker>_<take>."""
     splits: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
     for name, path in recordings(ensure(ARCHIVE, corpora), r"(\d)_([a-z]+)_(\d+)"):
         digit, speaker, take = name.groups()
-        split = _split(int(take), options["takes"])
+        split = _split(int(take))
         splits[split].append(Utterance(path.stem, path, WORDS[int(digit)], speaker=speaker, split=split))
     return splits
 
 
-def _split(take: int, trained_on: str) -> str:
+def _split(take: int) -> str:
     if take <= LAST_TEST:
         return "test"
-    return "dev" if take <= LAST_DEV and trained_on == "10-49" else "train"
+    return "dev" if take <= LAST_DEV else "train"
 
 
 recipe = Recipe(
@@ -58,7 +50,7 @@ recipe = Recipe(
         "statistics": "utterance",
         "dropout": 0.3,
         "frequency_width": 16,
-        "trim": 0.5,  # one speaker's takes 0-9 are cut tighter than his others
+        "trim": 0.5,  # one speaker's takes 5-9 are cut tighter than his others
         "speed": 0.0,
         "batch_seconds": 20.0,
         "epochs": 40.0,
@@ -66,5 +58,4 @@ recipe = Recipe(
     test="test",
     licence="CC BY-SA 4.0",
     description="single English digits, six speakers",
-    options={"takes": "10-49"},
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,13 +92,15 @@ def _cut(path: Path) -> Pieces | None:
 
     try:
         samples, names = audio.load(path), path.stem.split("_")
-    except audio.AudioError:
+    except audio.AudioError as error:
+        print(f"yesno: {path} is left out: {error}", file=sys.stderr)
         return None
     for below_peak in PAUSE_DB:
         words = librosa.effects.split(samples, top_db=below_peak, hop_length=256)  # [start, end) of each
         if len(words) == len(names):
             break
     else:
+        print(f"yesno: {path} is left out: {len(words)} words are heard, {len(names)} expected", file=sys.stderr)
         return None
     pauses = (words[:-1, 1] + words[1:, 0]) // 2
     beside, far = audio.SAMPLE_RATE // 20, audio.SAMPLE_RATE // 10  # a word's first and last sounds may be soft
@@ -186,7 +189,7 @@ def _text(names: list[str]) -> str:
 recipe = Recipe(
     name="yesno",
     read=read,
-    # Chosen within the training half: trained on two thirds of its recordings, scored on the others.
+    # Chosen within the training half: trained on two thirds of its recordings, scored on the others (docs/LOG.md).
     settings={
         "subsampling": 8,
         "hidden": 128,

@@ -24,9 +24,19 @@ def ctrl_c_reaches_commands() -> None:
 @pytest.fixture(scope="session")
 def corpora() -> Path:
     """The folder of real corpora; its absence skips a test on a user's machine and fails it in CI."""
-    folder = Path(os.environ.get("ASR_CORPORA", PROJECT.parent / "shared" / "corpora"))
+    return _folder("ASR_CORPORA", "corpora", "real speech")
+
+
+@pytest.fixture(scope="session")
+def noises() -> Path:
+    """The folder of real noises and rooms, in the same way."""
+    return _folder("ASR_NOISE", "noise", "real noises")
+
+
+def _folder(variable: str, name: str, what: str) -> Path:
+    folder = Path(os.environ.get(variable, PROJECT.parent / "shared" / name))
     if not folder.is_dir():
-        reason = f"needs real speech: {folder} is not a folder (set ASR_CORPORA)"
+        reason = f"needs {what}: {folder} is not a folder (set {variable})"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

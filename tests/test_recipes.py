@@ -210,18 +210,12 @@ def test_yesno_leaves_out_recordings_that_do_not_show_their_words(tmp_path: Path
         yesno._composed([path for path in paths if path.stem != "0_1"], tmp_path / "derived")
 
 
-@pytest.mark.parametrize(("trained_on", "first"), [("10-49", 10), ("5-49", 5)])
-def test_digits_splits_by_take(corpora: Path, trained_on: str, first: int) -> None:
+def test_digits_splits_by_take(corpora: Path) -> None:
     takes = {
         name: {int(utterance.id.rpartition("_")[2]) for utterance in part}
-        for name, part in _read("digits", corpora, takes=trained_on).items()
+        for name, part in _read("digits", corpora).items()
     }
-    assert takes == {"test": set(range(5)), "dev": set(range(5, first)), "train": set(range(first, 50))}
-
-
-def test_digits_knows_two_training_parts(corpora: Path) -> None:
-    with pytest.raises(Error, match=r"^takes=0-49: expected 10-49 or 5-49\.$"):
-        _read("digits", corpora, takes="0-49")
+    assert takes == {"test": set(range(5)), "dev": set(range(5, 10)), "train": set(range(10, 50))}
 
 
 def test_an4_dev_speakers_never_change(corpora: Path) -> None:

@@ -332,3 +332,11 @@ def test_english_corpora_need_letters_and_the_apostrophe_only(corpora, corpus):
 def test_importing_needs_neither_torch_nor_num2words():
     loaded = "import sys, asr.text; print(sorted({'torch', 'num2words', 'numpy', 'jiwer'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "[]\n"
+
+
+@given(st.sets(st.characters(codec="ascii", categories=["L"])), st.sets(st.characters(codec="ascii", categories=["L"])))
+def test_an_extended_alphabet_keeps_its_ids(first, second):
+    known, other = (Alphabet(("", *sorted(letters))) for letters in (first, second))
+    extended = known.extended(other)
+    assert extended.symbols[: len(known)] == known.symbols
+    assert set(extended.symbols) == {"", *first, *second}

@@ -316,7 +316,7 @@ def fail(group, how):
     elif how == "disk full":
         raise OSError(errno.ENOSPC, "No space left on device", "state.safetensors")
     else:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), {"killed": signal.SIGKILL, "aborted": signal.SIGABRT}[how])
 
 
 @pytest.mark.parametrize(
@@ -324,6 +324,7 @@ def fail(group, how):
     [
         ("disk full", r"^\[Errno 28\] No space left on device: 'state.safetensors'$"),
         ("killed", r"^a worker was killed by signal 9, .*--resume"),
+        ("aborted", r"^a worker was killed by signal 6, .*--resume"),
     ],
 )
 def test_a_worker_that_fails_ends_all_of_them_with_one_line(how, message):
@@ -576,11 +577,13 @@ def test_noises_and_rooms_are_drawn_by_seed_epoch_and_utterance(speech, tmp_path
     utterances = read(speech / "train.jsonl")
     plain = heard(utterances, tmp_path / "plain", 0)
     first, again, later = (heard(utterances, tmp_path / f"{i}", epoch, **mixed) for i, epoch in enumerate((0, 0, 1)))
+    other_seed = heard(utterances, tmp_path / "seed", 0, **mixed, seed=2)
     other_half = heard(utterances[::-1], tmp_path / "reversed", 0, **mixed | {"noise_share": 1.0, "room_share": 0.0})
     same = [np.array_equal(one, two) for one, two in zip(plain, first, strict=True)]
     assert 2 <= sum(same) <= 15  # of 30 a quarter, about
     assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
-    assert sum(np.array_equal(one, two) for one, two in zip(first, later, strict=True)) <= 15
+    for other in (later, other_seed):
+        assert sum(np.array_equal(one, two) for one, two in zip(first, other, strict=True)) <= 15
     assert not any(np.array_equal(one, two) for one, two in zip(plain, other_half[::-1], strict=True))
 
 
@@ -610,13 +613,26 @@ def test_a_model_to_start_from_is_not_forgotten(speech, trained, tmp_path):
     assert f"starts from {model}; new: nothing" in done.stderr.splitlines()
     recognizer = asr.load(str(tmp_path / "out" / "model.safetensors"))
     assert recognizer.info["init"] == {
-        "model": str(model),
+        "model": "trained/model.safetensors",
         "data": asr.load(str(model)).info["data"],
         "licence": "unknown",
     }
     known = read(speech / "train.jsonl")
     found = recognizer.transcribe_many([soundfile.read(utterance.audio, dtype="float32")[0] for utterance in known])
     assert [transcript.text for transcript in found] == [utterance.text for utterance in known]
+
+
+def test_a_model_to_start_from_keeps_its_letters_and_is_not_needed_to_go_on(speech, trained, tmp_path):
+    model = tmp_path / "model.safetensors"
+    model.write_bytes((trained[0] / "model.safetensors").read_bytes())
+    known = checkpoint.load(model).alphabet.symbols
+    texts = [dataclasses.replace(read(speech / "train.jsonl")[0], text="xa"), read(speech / "train.jsonl")[1]]
+    first = job_of(texts, tmp_path / "run", init=str(model))
+    assert first.alphabet.symbols == (*known, "x")
+    RunFolder(tmp_path / "run").state.write_bytes(b"")  # as if it had begun
+    model.unlink()
+    again = job_of(texts, tmp_path / "run", init=str(model))
+    assert (again.alphabet, again.info) == (first.alphabet, first.info)
 
 
 def test_a_model_to_start_from_must_be_there(speech, tmp_path):

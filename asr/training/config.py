@@ -50,7 +50,7 @@ class TrainConfig:
         rooms: folder or manifest of impulse responses, through which `room_share` of the utterances are heard.
         init: model, by name or path, whose weights it starts from wherever they fit; empty: from scratch.
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
-        seed: draws weights, order, masks and dropout.
+        seed: draws weights, order, augmentation and dropout.
         bf16: compute in bfloat16 where that is faster; the loss and the softmax stay in fp32.
         workers: processes that share each batch; 0 means one a core on a CPU.
     """
@@ -103,7 +103,7 @@ class TrainConfig:
             if getattr(self, name) > 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 1")
         if not -math.inf < self.snr_low <= self.snr_high < math.inf:
-            raise UsageError(f"snr_low is {self.snr_low}; it must be at most snr_high, {self.snr_high}")
+            raise UsageError(f"snr_low to snr_high is {self.snr_low} to {self.snr_high}; expected dB, the lower first")
         for name in ("trim", "speed"):
             if getattr(self, name) > 0.5:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 0.5")

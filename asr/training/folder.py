@@ -5,15 +5,16 @@ data_report.jsonl   utterances that were left out of training, and why
 log.jsonl           one object for every line of progress and every dev score
 dev.jsonl           the best model's dev texts beside their references
 model.safetensors   the best model by dev WER; without a dev set the newest
-state.safetensors   weights, optimizer and place in the schedule after the last evaluation
+state.safetensors   weights, optimizer and place in the schedule after the last evaluation, or where it was stopped
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from asr import Error
 from asr.checkpoint import read_tensors, write_tensors
+from asr.training.config import TrainConfig
 
 
 class RunError(Error):
@@ -97,8 +99,11 @@ class RunFolder:
             self.rewind_log(0)  # of a run that was stopped before it saved a state
             return
         stored = self.read_config()
-        settings = stored.get("settings", {})
-        changed = [name for name, value in config["settings"].items() if settings.get(name) != value]
+        settings = {
+            **dataclasses.asdict(TrainConfig()),
+            **stored.get("settings", {}),
+        }  # of a version with fewer of them
+        changed = [name for name, value in config["settings"].items() if settings[name] != value]
         changed += [name for name in ("data", "dev") if stored.get(name) != config[name]]
         if changed:
             what = ", ".join(changed)
@@ -171,4 +176,4 @@ class RunFolder:
             progress = Progress(**json.loads(metadata["progress"]))
         except (KeyError, TypeError, ValueError):
             raise RunError(f"{self.state}: damaged, or of another version of asr; start another run (--out)") from None
-        return replace(progress, best=tuple(progress.best) if progress.best else None)
+        return dataclasses.replace(progress, best=tuple(progress.best) if progress.best else None)

@@ -26,7 +26,7 @@ def adopt(model: AcousticModel, alphabet: Alphabet, checkpoint: Checkpoint) -> l
 
     Args:
         model: changed in place; what the trained model does not have stays as it is.
-        alphabet: of the new model.
+        alphabet: of the new model; best the trained one's, extended.
         checkpoint: the trained model.
 
     Returns: what stays as it is: names of tensors whose shapes differ, and characters that are new.

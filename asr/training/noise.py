@@ -55,39 +55,49 @@ def open_sounds(setting: str, source: str) -> Sounds | None:
     Args:
         setting: "noise" or "rooms".
         source: a folder of recordings; with a `manifest.jsonl` in it, or where it is such a manifest, those that the
-            manifest calls `noise` or `rir` (`kind`), but for those of its splits `dev` and `test`.
+            manifest calls `noise` or `rir` (`kind`; without one it is a noise), but for its splits `dev` and `test`.
 
     Raises:
         asr.Error: nothing there that can be read.
     """
     if not source:
         return None
-    paths = list(_paths(setting, Path(source)))
-    cache = open_cache([Utterance(str(path), path, "") for path in paths], caches_folder())
-    for i, why in cache.errors.items():
-        print(f"{setting}: {paths[i]} is left out: {why}", file=sys.stderr)
+    recordings = _recordings(setting, Path(source))
+    cache = open_cache(recordings, caches_folder())
     reader = cache.reader()
-    numbers = tuple(i for i in range(len(paths)) if i not in cache.errors and reader[i].any())
+    silent = {i: "silent" for i in range(len(recordings)) if i not in cache.errors and not reader[i].any()}
+    unusable = {**cache.errors, **silent}
+    for i, why in sorted(unusable.items()):
+        print(f"{setting}: {recordings[i].audio} is left out: {why}", file=sys.stderr)
+    numbers = tuple(i for i in range(len(recordings)) if i not in unusable)
     if not numbers:
         raise Error(f"{setting}={source}: expected recordings; found none that can be read and is not silent")
     return Sounds(cache, numbers)
 
 
-def _paths(setting: str, source: Path) -> Iterator[Path]:
+def _recordings(setting: str, source: Path) -> list[Utterance]:
     manifest = source / "manifest.jsonl" if source.is_dir() else source
-    if not source.is_dir() and not (source.is_file() and source.suffix == ".jsonl"):
-        raise Error(f"{setting}={source}: expected a folder of recordings or a manifest (.jsonl); found none")
-    if not manifest.is_file():
-        yield from audio_files(source)
-        return
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            row = json.loads(line)
-            path = manifest.parent / row["audio_filepath"]
-        except (ValueError, KeyError, TypeError):
-            raise Error(f"{manifest}, line {number}: expected an object with audio_filepath; found {line!r}") from None
-        if row.get("kind", KINDS[setting]) == KINDS[setting] and row.get("split") not in HELD_OUT:
-            yield path
+    if manifest.is_file() and manifest.suffix == ".jsonl":
+        return list(_listed(setting, manifest))
+    if source.is_dir():
+        return [Utterance(str(path), path, "") for path in audio_files(source)]
+    found = "another file" if source.exists() else "nothing there"
+    raise Error(f"{setting}={source}: expected a folder of recordings or a manifest (.jsonl); found {found}")
+
+
+def _listed(setting: str, manifest: Path) -> Iterator[Utterance]:
+    with manifest.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8-sig"))
+                path = manifest.parent / row["audio_filepath"]
+            except (ValueError, KeyError, TypeError):
+                message = f"line {number}: expected an object with audio_filepath; found {line[:80]!r}"
+                raise Error(f"{manifest}, {message}") from None
+            if (row.get("kind") or "noise") == KINDS[setting] and row.get("split") not in HELD_OUT:
+                yield Utterance(str(path), path, "", row.get("duration"), offset=row.get("offset") or 0.0)
 
 
 def add_noise(
@@ -105,7 +115,8 @@ def add_noise(
     """
     from torchaudio import functional
 
-    heard = np.resize(np.roll(noise, -generator.integers(len(noise))), len(samples))
+    start = generator.integers(len(noise))
+    heard = noise.take(range(start, start + len(samples)), mode="wrap")
     if not (samples.any() and heard.any()):
         return samples
     return functional.add_noise(torch.from_numpy(samples), torch.from_numpy(heard), torch.tensor(decibels)).numpy()

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import ProcessContext, ProcessException
+from torch.multiprocessing.spawn import ProcessContext, ProcessException, ProcessRaisedException
 
 from asr import Error
 
@@ -24,9 +24,6 @@ T = TypeVar("T")
 
 # glibc gives memory back to the system above these sizes and takes it again, page fault by page fault, in every step.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**26)}
-# How the others are stopped when one has failed; how one ends that fails with a traceback, where gloo's threads get in
-# the way of the interpreter's end.
-NOT_KILLED = (signal.SIGTERM, signal.SIGABRT)
 STOPS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 10.0  # for the other workers to end by themselves when one has failed
 
@@ -156,8 +153,10 @@ def _cause(error: ProcessException, processes: ProcessContext, folder: Path) -> 
     """What to raise for workers that failed: where the user can mend it one line, not the tracebacks of all."""
     if messages := sorted(folder.glob("error-*")):
         return Error(messages[0].read_text(encoding="utf-8"))
+    # SIGTERM stops the others when one has failed; gloo's threads may abort one that has left a traceback.
+    excused = {signal.SIGTERM, signal.SIGABRT} if isinstance(error, ProcessRaisedException) else {signal.SIGTERM}
     for process in processes.processes:
-        if process.exitcode < 0 and -process.exitcode not in NOT_KILLED:
+        if process.exitcode < 0 and -process.exitcode not in excused:
             return Error(
                 f"a worker was killed by signal {-process.exitcode}, as the system does when memory runs out; go on "
                 "from the last saved state (--resume), with fewer workers or smaller batches (batch_seconds) in a new "
