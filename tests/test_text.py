@@ -334,7 +334,10 @@ def test_importing_needs_neither_torch_nor_num2words():
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "[]\n"
 
 
-@given(st.sets(st.characters(codec="ascii", categories=["L"])), st.sets(st.characters(codec="ascii", categories=["L"])))
+letter_sets = st.sets(st.characters(codec="ascii", categories=["L"]), min_size=1)
+
+
+@given(letter_sets, letter_sets)
 def test_an_extended_alphabet_keeps_its_ids(first, second):
     known, other = (Alphabet(("", *sorted(letters))) for letters in (first, second))
     extended = known.extended(other)
