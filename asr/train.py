@@ -27,6 +27,7 @@ def fit(
     config: TrainConfig,
     info: Mapping[str, object],
     resume: bool = False,
+    strict: bool = False,
 ) -> Path:
     """Train a model and keep the best by dev WER.
 
@@ -37,11 +38,12 @@ def fit(
         config: settings.
         info: what the model file says of its origin, such as data and licence; JSON types.
         resume: go on with the run in `out` where it has got so far as to save its state.
+        strict: do not train at all if any utterance cannot be trained on.
 
     Returns: the model file.
 
     Raises:
-        asr.Error: nothing to train on, a folder that holds another run, or training that cannot go on.
+        asr.Error: nothing to train on, or not all where `strict` asks for it, a folder that holds another run, or training that cannot go on.
     """
     from asr.training.folder import RunFolder
     from asr.training.loop import train
@@ -52,7 +54,7 @@ def fit(
     if folder.state.is_file() and not resume:
         raise Error(f"{out} holds a run already; go on with it (--resume) or choose another folder (--out)")
     config = dataclasses.replace(config, workers=config.workers or default_workers())
-    job = prepare(data, dev, folder, config, info)
+    job = prepare(data, dev, folder, config, info, strict)
     launch(config.workers, train, job)
     progress = folder.progress()
     if progress.step < progress.steps:
@@ -82,6 +84,7 @@ def prepare(
     folder: RunFolder,
     config: TrainConfig,
     info: Mapping[str, object],
+    strict: bool = False,
 ) -> Job:
     """Look at the data, report what is left out, and gather what the workers need; arguments and errors as in `fit`."""
     from asr.features import FeatureConfig
@@ -113,8 +116,9 @@ def prepare(
     chosen_by = fingerprint(dev_set.cache, dev_set.references) if dev_set else ""
     folder.settle({"settings": settings, "data": learned, "dev": chosen_by, "origin": origin}, resume)
     folder.write_lines("data_report.jsonl", map(dataclasses.asdict, problems))
-    if not good:
-        raise Error(f"none of {len(data)} utterances can be trained on; {folder.path}/data_report.jsonl says why")
+    if not good or (strict and problems):
+        found = f"{len(good)} of {len(data)} utterances can be trained on"
+        raise Error(f"{found}{', and --strict asks for all' * strict}; {folder.path}/data_report.jsonl says why")
     hours = sum(example.seconds for example in good) / 3600
     print(f"{len(good)} utterances, {hours:.2f} hours, {len(alphabet) - 1} characters", file=sys.stderr)
     if origin:
@@ -166,6 +170,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--minutes", type=float, help="how long to train, in minutes of wall-clock time")
     arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting")
     arguments.add_argument("--licence", default="unknown", help="of the data, kept in the model file")
+    arguments.add_argument("--strict", action="store_true", help="do not train if any utterance cannot be trained on")
     arguments.add_argument("--resume", action="store_true", help="go on with the run in --out, with its settings")
     return arguments
 
@@ -185,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         dev = [utterance for _, utterances in sources for utterance in utterances if utterance.split == "dev"]
     config = _stored_config(options.out).updated(settings) if options.resume else configure({}, settings)
     info = {"data": [_short(str(source.resolve())) for source in options.data], "licence": options.licence}
-    model = fit(data, dev, options.out, config, info, options.resume)
+    model = fit(data, dev, options.out, config, info, options.resume, options.strict)
     print(model)
     return 0
 

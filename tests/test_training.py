@@ -382,6 +382,18 @@ def test_utterances_that_cannot_be_trained_on_are_named_and_left_out(tmp_path, m
     assert math.isfinite(Trainer(Group(), job).update([0, 1, 2]))
 
 
+def test_strict_training_stops_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASR_CACHE", str(tmp_path / "cache"))
+    good = say(tmp_path, "good", "abba cab", np.random.default_rng(1))
+    write_manifest(tmp_path / "data.jsonl", [good, Utterance("missing", tmp_path / "missing.wav", "ab")])
+    done = run(command("train", tmp_path / "data.jsonl", "--out", tmp_path / "out", "--strict", **TINY))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert re.fullmatch(r"error: 1 of 2 utterances can be trained on, and --strict asks for all; .*says why", last)
+    assert json.loads((tmp_path / "out" / "data_report.jsonl").read_text())["utterance"] == "missing"
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
 def test_characters_that_the_alphabet_lacks_are_named(tmp_path):
     random = np.random.default_rng(1)
     utterances = [say(tmp_path, "known", "abba", random), say(tmp_path, "unknown", "bach", random)]
@@ -403,7 +415,7 @@ def test_characters_that_the_alphabet_lacks_are_named(tmp_path):
 
 def test_nothing_to_train_on_is_an_error_that_says_where_the_reasons_are(tmp_path, monkeypatch):
     monkeypatch.setenv("ASR_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(Error, match=r"none of 1 utterances can be trained on; .*data_report.jsonl says why"):
+    with pytest.raises(Error, match=r"^0 of 1 utterances can be trained on; .*data_report.jsonl says why"):
         job_of([Utterance("x", tmp_path / "missing.wav", "ab")], tmp_path / "out")
 
 
@@ -607,7 +619,7 @@ def test_a_run_is_not_resumed_with_other_noises(speech, tmp_path):
 def test_a_model_to_start_from_is_not_forgotten(speech, trained, tmp_path):
     """After one tiny step it still knows what it knew; sizes are its own, whatever the defaults are."""
     model = trained[0] / "model.safetensors"
-    line = command("train", speech / "train.jsonl", "--out", tmp_path / "out", "--init", model)
+    line = command("train", speech / "train.jsonl", "--out", tmp_path / "out", "--init", model, "--strict")
     done = run([*line, "--set", "steps=1", "--set", "learning_rate=1e-9", "--set", "workers=1"])
     assert done.returncode == 0, done.stderr
     assert f"starts from {model}; new: nothing" in done.stderr.splitlines()
