@@ -43,7 +43,8 @@ def fit(
     Returns: the model file.
 
     Raises:
-        asr.Error: nothing to train on, or not all where `strict` asks for it, a folder that holds another run, or training that cannot go on.
+        asr.Error: nothing to train on, or not all where `strict` asks for it, a folder that holds another run, or
+            training that cannot go on.
     """
     from asr.training.folder import RunFolder
     from asr.training.loop import train
