@@ -73,7 +73,7 @@ def _transcripts(folder: Path) -> Iterator[tuple[str, str, str]]:
 recipe = Recipe(
     name="mini_librispeech",
     read=read,
-    settings={"dropout": 0.2, "time_masks": 0.5, "batch_seconds": 40.0, "steps": 19000},
+    settings={"dropout": 0.2, "time_masks": 0.5, "batch_seconds": 80.0, "steps": 9500},
     test="{dev}",
     licence="CC BY 4.0",
     description="read books, 5 hours",
