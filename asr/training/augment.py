@@ -26,9 +26,8 @@ def trim_ends(samples: NDArray[np.float32], share: float, least: int, seed: int)
     Returns: the samples that are left.
     """
     generator = np.random.default_rng(seed)
-    first, last = (generator.uniform(0, share, 2) * generator.integers(0, 1, 2, endpoint=True) * len(samples)).astype(
-        int
-    )
+    shares = generator.uniform(0, share, 2) * generator.integers(0, 1, 2, endpoint=True)
+    first, last = (shares * len(samples)).astype(int)
     kept = samples[first : len(samples) - last]
     return samples if len(kept) < least else kept
 

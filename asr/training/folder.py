@@ -99,10 +99,8 @@ class RunFolder:
             self.rewind_log(0)  # of a run that was stopped before it saved a state
             return
         stored = self.read_config()
-        settings = {
-            **dataclasses.asdict(TrainConfig()),
-            **stored.get("settings", {}),
-        }  # of a version with fewer of them
+        # A run of an older version had fewer settings: what they now default to is what it did.
+        settings = dataclasses.asdict(TrainConfig()) | stored.get("settings", {})
         changed = [name for name, value in config["settings"].items() if settings[name] != value]
         changed += [name for name in ("data", "dev") if stored.get(name) != config[name]]
         if changed:

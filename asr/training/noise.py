@@ -116,7 +116,7 @@ def add_noise(
     from torchaudio import functional
 
     start = generator.integers(len(noise))
-    heard = noise.take(range(start, start + len(samples)), mode="wrap")
+    heard = noise.take(np.arange(start, start + len(samples)), mode="wrap")
     if not (samples.any() and heard.any()):
         return samples
     return functional.add_noise(torch.from_numpy(samples), torch.from_numpy(heard), torch.tensor(decibels)).numpy()
