@@ -332,6 +332,23 @@ def test_a_worker_that_fails_ends_all_of_them_with_one_line(how, message):
         launch(2, fail, how)
 
 
+def stop_after_asking(group, number, full):
+    os.kill(os.getppid(), number)
+    assert group.stop.wait(PATIENCE)
+    if full:
+        raise OSError(errno.ENOSPC, "No space left on device", "state.safetensors")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_waits_for_the_workers_and_says_what_went_wrong(number):
+    handler = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        launch(1, stop_after_asking, number, False)
+    with pytest.raises(Error, match="No space left on device"):
+        launch(1, stop_after_asking, number, True)
+    assert signal.getsignal(number) is handler
+
+
 def broken(group):
     atexit.register(os.abort)  # as gloo's threads do at times where the interpreter ends with an error
     raise ZeroDivisionError("a bug of ours")

@@ -103,7 +103,7 @@ def _join(processes: ProcessContext, asked: threading.Event, folder: Path) -> No
         while not processes.join(grace_period=GRACE_SECONDS):
             pass
     except ProcessException as error:
-        if not asked.is_set():
+        if not asked.is_set() or any(folder.glob("error-*")):  # such as a full disk when the state was saved
             raise _cause(error, processes, folder) from None
     if asked.is_set():
         raise KeyboardInterrupt
