@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.features import FeatureConfig
-from asr.training.augment import perturb_speed, seed_for, spec_augment, trim_ends
+from asr.features import FeatureConfig, LogMel
+from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends
 from asr.training.config import TrainConfig
 from asr.training.prepare import samples_needed
 
@@ -201,3 +201,39 @@ def test_trimming_cuts_either_end_or_both_or_none():
     ends = [(kept[0] > 0, kept[-1] < 9999, len(kept)) for kept in (trim_ends(samples, 0.3, 0, s) for s in range(200))]
     assert {(first, last) for first, last, _ in ends} == {(a, b) for a in (False, True) for b in (False, True)}
     assert min(length for *_, length in ends) < 6000
+
+
+# Bandwidth
+
+
+def power_above(samples, hertz):
+    """(S,) -> power per sample above a frequency, in dB of full scale."""
+    spectrum = np.fft.rfft(samples)
+    first = int(np.ceil(hertz / 16_000 * len(samples)))
+    return 10 * np.log10(2 * np.sum(np.abs(spectrum[first:]) ** 2) / len(samples) ** 2)
+
+
+def test_a_limited_band_keeps_what_is_below_and_leaves_hiss_above():
+    noise = np.random.default_rng(1).normal(size=32_017).astype(np.float32) * 0.1
+    edges = []
+    for seed in range(60):
+        limited = limit_band(noise, seed)
+        assert limited.dtype == np.float32 and len(limited) == len(noise)
+        low = np.fft.rfft(noise)[:5900], np.fft.rfft(limited)[:5900]  # below 2950 Hz
+        assert np.abs(low[0] - low[1]).max() < 0.1 * np.abs(low[0]).max()
+        kept = np.abs(np.fft.rfft(limited)) > 0.02 * np.abs(low[0]).max()
+        edges.append(np.flatnonzero(kept)[-1] * 16_000 / len(noise))
+        empty = 8000 - edges[-1] - 50  # Hz without anything but hiss
+        if empty > 200:
+            # The band was -20 dB; what rings at the two ends of the recording is a little more than the hiss.
+            assert -101 < power_above(limited, 8000 - empty) - 10 * np.log10(empty / 8000) < -55
+    assert 2900 < min(edges) < 3600 and 7400 < max(edges) <= 8000
+    assert np.array_equal(limit_band(noise, 3), limit_band(noise, 3))
+
+
+def test_an_empty_band_is_as_loud_as_any_other_to_the_model():
+    """Why it is in the training data: after normalisation the hiss in an empty band has variance 1."""
+    speech = np.random.default_rng(2).normal(size=32_000) * (1 + np.sin(np.arange(32_000) / 400)) * 0.1
+    limited = torch.from_numpy(limit_band(speech.astype(np.float32), 1))[None]
+    features, _ = LogMel()(limited, torch.tensor([32_000]))
+    assert features[0, :, -1].std() > 0.9

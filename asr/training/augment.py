@@ -7,10 +7,14 @@ import hashlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
 from torch import Tensor
 
+from asr.audio import SAMPLE_RATE
 from asr.training.config import TrainConfig
 
+LOWEST_EDGE = 3000.0  # Hz; telephones pass up to 3,400
+HISS = (-100.0, -70.0)  # dB of full scale: from the rounding noise of 16 bits to what a poor recorder leaves
 SPEED_STEPS = 20  # speeds are multiples of 1 / 20, so that few resampling filters are needed, and short ones
 
 
@@ -50,6 +54,27 @@ def perturb_speed(samples: NDArray[np.float32], share: float, least: int, seed: 
     if speed == SPEED_STEPS or len(samples) * SPEED_STEPS < least * speed:
         return samples
     return resample(torch.from_numpy(samples), int(speed), SPEED_STEPS).numpy()
+
+
+def limit_band(samples: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Take away all above some frequency and leave a faint hiss there, as telephones, MP3 and low bit rates do.
+
+    With every band's variance brought to 1 the hiss looks like any other band: a model that never met an empty band
+    takes it for speech.
+
+    Args:
+        samples: (S,).
+        seed: draws the frequency, from `LOWEST_EDGE` to half the sample rate, the level of the hiss, and the hiss.
+
+    Returns: (S,) samples.
+    """
+    generator = np.random.default_rng(seed)
+    edge = generator.uniform(LOWEST_EDGE, SAMPLE_RATE / 2)
+    points = next_fast_len(len(samples), real=True)
+    spectrum = rfft(samples, points)
+    spectrum[int(edge / SAMPLE_RATE * points) + 1 :] = 0
+    hiss = generator.standard_normal(len(samples), np.float32)
+    return irfft(spectrum, points)[: len(samples)] + hiss * np.float32(10 ** (generator.uniform(*HISS) / 20))
 
 
 def spec_augment(features: Tensor, lengths: Tensor, config: TrainConfig, hop_ms: float, seeds: list[int]) -> Tensor:

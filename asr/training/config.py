@@ -18,7 +18,7 @@ LEAST = {
     "evaluations": 1,
     **dict.fromkeys(("minutes", "steps", "epochs", "warmup", "weight_decay", "seed", "workers"), 0),
     **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width", "trim", "speed"), 0),
-    **dict.fromkeys(("noise_share", "room_share"), 0),
+    **dict.fromkeys(("noise_share", "room_share", "low_pass"), 0),
 }
 
 
@@ -48,6 +48,7 @@ class TrainConfig:
         noise: folder or manifest of noises (`asr.training.noise`), in which `noise_share` of the utterances are heard,
             at an SNR from `snr_low` to `snr_high` dB; empty: none.
         rooms: folder or manifest of impulse responses, through which `room_share` of the utterances are heard.
+        low_pass: share of the utterances that lose all above a frequency drawn from 3 to 8 kHz (`limit_band`).
         init: model, by name or path, whose weights it starts from wherever they fit; empty: from scratch.
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
         seed: draws weights, order, augmentation and dropout.
@@ -86,6 +87,7 @@ class TrainConfig:
     snr_high: float = 25.0
     rooms: str = ""
     room_share: float = 0.3
+    low_pass: float = 0.0
     init: str = ""
     evaluations: int = 15
     seed: int = 1
@@ -99,7 +101,7 @@ class TrainConfig:
         for name, least in LEAST.items():
             if not least <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("warmup", "noise_share", "room_share"):
+        for name in ("warmup", "noise_share", "room_share", "low_pass"):
             if getattr(self, name) > 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 1")
         if not -math.inf < self.snr_low <= self.snr_high < math.inf:

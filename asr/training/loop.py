@@ -23,7 +23,7 @@ from asr.model import AcousticModel, ModelConfig
 from asr.recognizer import Recognizer, find_model, pad
 from asr.score import Score
 from asr.text import Alphabet, Normalizer
-from asr.training.augment import perturb_speed, seed_for, spec_augment, trim_ends
+from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends
 from asr.training.batches import epoch_batches
 from asr.training.cache import AudioCache
 from asr.training.config import TrainConfig
@@ -262,6 +262,8 @@ class Trainer:
         if "noise" in sounds and generator.random() < config.noise_share:
             decibels = generator.uniform(config.snr_low, config.snr_high)
             samples = add_noise(samples, sounds["noise"].draw(generator), decibels, generator)
+        if np.random.default_rng(seed_for("low pass", *draw)).random() < config.low_pass:
+            samples = limit_band(samples, seed_for("band", *draw))
         return samples
 
     def _descend(self, norm: float) -> None:
