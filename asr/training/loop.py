@@ -6,7 +6,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from asr.training.dev import DevSet
 from asr.training.folder import Progress, RunFolder
 from asr.training.initial import adopt
 from asr.training.noise import Sounds, add_noise, reverberate
+from asr.training.phones import PhoneHead
 from asr.training.prepare import Example, samples_needed
 from asr.training.workers import Group
 
@@ -59,6 +60,7 @@ class Job:
         config: settings.
         model, features, alphabet, normalizer: what the model file will say of itself.
         cache, examples: the training data.
+        phones: names of the phones that `Example.phones` counts, blank first; empty without a lexicon.
         sounds: "noise" and "rooms", where there are any: what the training data is mixed with.
         dev: chooses the best model; None keeps the newest.
         out: the run's folder.
@@ -73,6 +75,7 @@ class Job:
     normalizer: Normalizer
     cache: AudioCache
     examples: list[Example]
+    phones: tuple[str, ...]
     sounds: dict[str, Sounds]
     dev: DevSet | None
     out: Path
@@ -99,8 +102,12 @@ class Trainer:
         self.model = AcousticModel(job.model)
         if self.config.init and not job.resume:
             self._start_from(self.config.init)
-        self.gradient = flat_gradient(self.model)
-        groups = decay_groups(self.model, self.config.weight_decay)
+        # All that learns: the model, and what only training needs.
+        self.learner = nn.ModuleDict({"model": self.model})
+        if job.phones:
+            self.learner["phones"] = PhoneHead(job.model, len(job.phones))
+        self.gradient = flat_gradient(self.learner)
+        groups = decay_groups(self.learner, self.config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98), fused=True)
         self.features = LogMel(job.features)
         self.audio = job.cache.reader()
@@ -137,7 +144,7 @@ class Trainer:
 
     def restore(self) -> None:
         """Go on from the saved state."""
-        self.progress = self.folder.load_state(self.model, self.optimizer)
+        self.progress = self.folder.load_state(self.learner, self.optimizer)
         if self.group.leads:
             self.folder.remove_parts()
             self.folder.rewind_log(self.progress.step)
@@ -145,7 +152,7 @@ class Trainer:
 
     def _steps_in(self, seconds: float) -> int:
         """Steps that fit into the time: measured on real batches, then everything is put back as it was."""
-        before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        before = {name: tensor.clone() for name, tensor in self.learner.state_dict().items()}
         self.progress = Progress(steps=PROBE_WARMUP + PROBE_STEPS)
         batches = self._batches(0)
         start = 0.0
@@ -158,7 +165,7 @@ class Trainer:
         if self.job.dev:
             self.job.dev.transcribe(self._recognizer(), self.group)
         per_evaluation = time.monotonic() - start
-        self.model.load_state_dict(before)
+        self.learner.load_state_dict(before)
         self.optimizer.state.clear()
         self.bad_steps = 0
         return int((seconds - self.config.evaluations * per_evaluation) / per_step)
@@ -189,7 +196,7 @@ class Trainer:
     def _save_state(self, meter: Meter) -> None:
         self._advance(seconds=meter.seconds())
         if self.group.leads:
-            self.folder.save_state(self.model, self.optimizer, self.progress)
+            self.folder.save_state(self.learner, self.optimizer, self.progress)
 
     def _advance(self, **changes: float) -> None:
         self.progress = dataclasses.replace(self.progress, **changes)
@@ -217,16 +224,13 @@ class Trainer:
     def update(self, batch: list[int]) -> float:
         """One step on a batch that the workers share; returns the batch's loss per token."""
         examples = [self.job.examples[i] for i in batch]
-        tokens = sum(len(example.ids) for example in examples)
         self.gradient.zero_()
         totals = torch.tensor([0.0, self.group.stop.is_set()])  # the workers must agree on when to stop
         if mine := self.group.share(examples):
-            loss = self._loss(mine) / tokens
-            loss.backward()
-            totals[0] = loss.item()
+            totals[0] = self._backward(mine, examples)
         self.group.add_up(totals)
         self.group.add_up(self.gradient)
-        average_buffers(self.model, self.group)
+        average_buffers(self.learner, self.group)
         total, stops = totals.tolist()
         self.stopping = stops > 0
         norm = self.gradient.norm().item()
@@ -237,22 +241,31 @@ class Trainer:
             self._skip(examples)
         return total
 
-    def _loss(self, examples: list[Example]) -> Tensor:
-        """Sum of the utterances' CTC losses: negative log-probabilities of their texts (Graves et al. 2006)."""
-        self.model.train()
-        features, frames = self.features(*pad([self._augmented(example) for example in examples]))
-        seeds = [seed_for("masks", self.config.seed, self.progress.epoch, example.number) for example in examples]
+    def _backward(self, mine: list[Example], batch: list[Example]) -> float:
+        """Add a worker's part of the batch to the gradient; returns its part of the loss per token, phones apart."""
+        self.learner.train()
+        features, frames = self.features(*pad([self._augmented(example) for example in mine]))
+        seeds = [seed_for("masks", self.config.seed, self.progress.epoch, example.number) for example in mine]
         features = spec_augment(features, frames, self.config, self.job.features.hop_ms, seeds)
+        weight = self.config.phone_weight if self.job.phones else 0.0
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            log_probs, frames = self.model(features, frames)
-        targets = torch.tensor([token for example in examples for token in example.ids])
-        target_lengths = torch.tensor([len(example.ids) for example in examples])
-        return ctc_loss(log_probs.transpose(0, 1), targets, frames, target_lengths, blank=BLANK, reduction="sum")
+            log_probs, layers, frames = self.model.with_layers(features, frames)
+            if weight:
+                phone_log_probs = self.learner["phones"](layers[self.config.phone_layer - 1], frames)
+        loss = summed_ctc(log_probs.transpose(0, 1), frames, [example.ids for example in mine])
+        loss = loss / sum(len(example.ids) for example in batch)
+        total = loss
+        if weight:
+            phone_loss = summed_ctc(phone_log_probs, frames, [example.phones for example in mine])
+            phones = max(1, sum(len(example.phones) for example in batch))
+            total = (1 - weight) * loss + weight * phone_loss / phones
+        total.backward()
+        return loss.item()
 
     def _augmented(self, example: Example) -> NDArray[np.float32]:
         """An utterance's samples as this epoch hears them."""
         config, sounds = self.config, self.sounds
-        least = samples_needed(example.ids, self.job.model, self.job.features)
+        least = max(samples_needed(ids, self.job.model, self.job.features) for ids in (example.ids, example.phones))
         draw = (config.seed, self.progress.epoch, example.number)
         samples = trim_ends(self.audio[example.number], config.trim, least, seed_for("trim", *draw))
         samples = perturb_speed(samples, config.speed, least, seed_for("speed", *draw))
@@ -280,7 +293,7 @@ class Trainer:
         names = ", ".join(example.id for example in examples[:5])
         if self.group.leads:
             self._say(f"step {self.progress.step}: loss not finite, step skipped; utterances {names}...")
-        weights_are_lost = not all(parameter.isfinite().all() for parameter in self.model.parameters())
+        weights_are_lost = not all(parameter.isfinite().all() for parameter in self.learner.parameters())
         if weights_are_lost or self.bad_steps >= BAD_STEPS:
             raise TrainingError(
                 f"the loss was not finite in {self.bad_steps} steps in a row; try a lower learning_rate (it is "
@@ -388,6 +401,24 @@ class Meter:
             f"step {progress.step}/{progress.steps} epoch {progress.epoch + 1} loss {loss:.3f} {speed:.0f} h/h "
             f"{left / 60:.1f} min left"
         )
+
+
+def summed_ctc(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
+    """Sum of the utterances' CTC losses: negative log-probabilities of their targets (Graves et al. 2006).
+
+    Args:
+        log_probs: (T', B, V) float32.
+        lengths: (B,) int64 frames.
+        targets: B texts as ids; those without any count nothing.
+    """
+    rows = torch.tensor([i for i, target in enumerate(targets) if target], dtype=torch.int64)
+    ids = torch.tensor([token for target in targets for token in target], dtype=torch.int64)
+    target_lengths = torch.tensor([len(target) for target in targets if target], dtype=torch.int64)
+    if len(rows) < len(targets):
+        log_probs, lengths = log_probs[:, rows], lengths[rows]
+    if len(rows) == 0:
+        return log_probs.sum()  # 0, with a gradient for the workers to add up
+    return ctc_loss(log_probs, ids, lengths, target_lengths, blank=BLANK, reduction="sum")
 
 
 def flat_gradient(model: nn.Module) -> Tensor:

@@ -31,12 +31,14 @@ class Example:
         id: its name in reports.
         seconds: its length.
         ids: its text as token ids.
+        phones: its text as phone ids, where training has a lexicon and they fit into its frames.
     """
 
     number: int
     id: str
     seconds: float
     ids: tuple[int, ...]
+    phones: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
