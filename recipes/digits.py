@@ -52,6 +52,8 @@ recipe = Recipe(
         "frequency_width": 16,
         "trim": 0.5,  # one speaker's takes 5-9 are cut tighter than his others
         "speed": 0.0,
+        "vtlp": 0.0,
+        "low_pass": 0.0,
         "batch_seconds": 20.0,
         "epochs": 40.0,
     },

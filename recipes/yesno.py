@@ -201,6 +201,8 @@ recipe = Recipe(
         "time_masks": 1.0,
         "time_width": 15,
         "speed": 0.0,
+        "vtlp": 0.0,
+        "low_pass": 0.0,
         "batch_seconds": 50.0,
         "learning_rate": 3e-3,
         "clip": 1.0,

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
+import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.features import FeatureConfig, LogMel
-from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends
+from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends, warp_frequencies
 from asr.training.config import TrainConfig
 from asr.training.prepare import samples_needed
 
@@ -237,3 +238,34 @@ def test_an_empty_band_is_as_loud_as_any_other_to_the_model():
     limited = torch.from_numpy(limit_band(speech.astype(np.float32), 1))[None]
     features, _ = LogMel()(limited, torch.tensor([32_000]))
     assert features[0, :, -1].std() > 0.9
+
+
+# Vocal tract length
+
+
+def test_frequencies_are_stretched_and_squeezed():
+    """A tone of 1 kHz comes to lie at all frequencies that a factor of 0.8 to 1.2 makes of it, and no others."""
+    tone = torch.sin(2 * torch.pi * 1000 * torch.arange(16_000) / 16_000)[None]
+    log_mel = LogMel().log_mel(tone).transpose(1, 2)  # (1, T, M)
+    centres = torchaudio.functional.melscale_fbanks(4001, 20.0, 8000.0, MELS, 16_000).argmax(0) * 2.0  # Hz
+    warped = [warp_frequencies(log_mel, 0.2, FeatureConfig(), [seed])[0, 50] for seed in range(100)]
+    heard = torch.tensor([centres[frame.argmax()] for frame in warped])
+    assert 1000 / 1.2 - 40 < heard.min() < 880 and 1180 < heard.max() < 1000 / 0.8 + 40  # 40 Hz: between two bands
+    assert len(set(heard.tolist())) > 6
+
+
+def test_a_flat_spectrum_has_nothing_to_warp_and_padding_stays_zero():
+    features = torch.ones(2, 20, MELS)
+    features[1, 12:] = 0
+    warped = warp_frequencies(features, 0.3, FeatureConfig(), [1, 2])
+    assert torch.allclose(warped, features, atol=1e-6)
+    assert warp_frequencies(features, 0.0, FeatureConfig(), [1, 2]) is features
+
+
+def test_an_utterance_is_warped_by_its_own_seed_in_all_its_frames():
+    features = torch.randn(3, 20, MELS, generator=torch.Generator().manual_seed(0))
+    features[1] = features[2]
+    warped = warp_frequencies(features, 0.2, FeatureConfig(), [1, 2, 2])
+    alone = warp_frequencies(features[1:2, 5:6], 0.2, FeatureConfig(), [2])
+    assert torch.allclose(warped[1], warped[2]) and torch.allclose(alone[0, 0], warped[1, 5], atol=1e-6)
+    assert not torch.allclose(warp_frequencies(features[1:2], 0.2, FeatureConfig(), [1])[0], warped[1], atol=0.1)

@@ -50,6 +50,8 @@ TINY = {
     "learning_rate": 0.01,
     "frequency_width": 5,
     "speed": 0.0,  # another speed is another pitch, which here is another letter
+    "vtlp": 0.0,
+    "low_pass": 0.0,
     "batch_seconds": 12.0,
     "steps": 100,
     "evaluations": 5,
@@ -499,7 +501,7 @@ def test_without_a_dev_set_the_newest_model_is_kept(speech, tmp_path):
     kept = checkpoint.load(tmp_path / "model.safetensors")
     state, _ = checkpoint.read_tensors(tmp_path / "state.safetensors")
     assert kept.info["step"] == kept.info["steps"] == 6
-    assert all(torch.equal(weight, state[f"model.{name}"]) for name, weight in kept.weights.items())
+    assert all(torch.equal(weight, state[f"learner.model.{name}"]) for name, weight in kept.weights.items())
 
 
 def test_minutes_become_a_number_of_steps_that_repeats_the_run(speech, tmp_path, capsys):

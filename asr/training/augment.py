@@ -11,6 +11,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from torch import Tensor
 
 from asr.audio import SAMPLE_RATE
+from asr.features import FeatureConfig
 from asr.training.config import TrainConfig
 
 LOWEST_EDGE = 3000.0  # Hz; telephones pass up to 3,400
@@ -75,6 +76,40 @@ def limit_band(samples: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     spectrum[int(edge / SAMPLE_RATE * points) + 1 :] = 0
     hiss = generator.standard_normal(len(samples), np.float32)
     return irfft(spectrum, points)[: len(samples)] + hiss * np.float32(10 ** (generator.uniform(*HISS) / 20))
+
+
+def warp_frequencies(features: Tensor, share: float, config: FeatureConfig, seeds: list[int]) -> Tensor:
+    """Stretch or squeeze the frequencies, as longer and shorter vocal tracts do.
+
+    Vocal tract length perturbation (Jaitly and Hinton 2013) with one factor for all frequencies: a band gets
+    what lies at factor times its frequency. Above the highest band that one is repeated.
+
+    Args:
+        features: (B, T, M).
+        share: the factor is drawn from 1 - share to 1 + share.
+        config: where the bands lie.
+        seeds: B numbers; the factor of an utterance depends on its seed alone.
+
+    Returns: (B, T, M); zeros in the padding stay zeros.
+    """
+    if not share:
+        return features
+    factors = [np.random.default_rng(seed).uniform(1 - share, 1 + share) for seed in seeds]
+    return torch.bmm(features, torch.stack([_warp(factor, config) for factor in factors]).to(features))
+
+
+def _warp(factor: float, config: FeatureConfig) -> Tensor:
+    """(M, M): column j mixes, by linear interpolation, the bands around factor times the frequency of band j."""
+    low, high = (_mel(hertz) for hertz in (config.f_min, config.f_max))
+    between = (high - low) / (config.n_mels + 1)  # centres of neighbours, in mel
+    hertz = 700 * (10 ** ((low + between * np.arange(1, config.n_mels + 1)) / 2595) - 1)
+    places = np.clip((_mel(factor * hertz) - low) / between - 1, 0, config.n_mels - 1)
+    return torch.from_numpy(np.maximum(0, 1 - np.abs(places - np.arange(config.n_mels)[:, None])))
+
+
+def _mel(hertz: float | NDArray[np.float64]) -> float | NDArray[np.float64]:
+    """HTK's mel scale, which `LogMel` uses."""
+    return 2595 * np.log10(1 + hertz / 700)
 
 
 def spec_augment(features: Tensor, lengths: Tensor, config: TrainConfig, hop_ms: float, seeds: list[int]) -> Tensor:

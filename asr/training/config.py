@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LEAST = {
     "evaluations": 1,
     **dict.fromkeys(("minutes", "steps", "epochs", "warmup", "weight_decay", "seed", "workers"), 0),
-    **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width", "trim", "speed"), 0),
+    **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width", "trim", "speed", "vtlp"), 0),
     **dict.fromkeys(("noise_share", "room_share", "low_pass", "phone_weight"), 0),
 }
 
@@ -45,6 +45,7 @@ class TrainConfig:
         time_masks, time_width: masks for every second of an utterance, widest in frames.
         trim: either end of an utterance is cut off, by up to this share of it; for words cut more or less tightly.
         speed: utterances are played faster or slower, pitch included, by up to this share (Ko et al. 2015).
+        vtlp: frequencies are stretched or squeezed by up to this share, as other vocal tracts do (`warp_frequencies`).
         noise: folder or manifest of noises (`asr.training.noise`), in which `noise_share` of the utterances are heard,
             at an SNR from `snr_low` to `snr_high` dB; empty: none.
         rooms: folder or manifest of impulse responses, through which `room_share` of the utterances are heard.
@@ -84,13 +85,14 @@ class TrainConfig:
     time_width: int = 25
     trim: float = 0.0
     speed: float = 0.1
+    vtlp: float = 0.2
     noise: str = ""
     noise_share: float = 0.5
     snr_low: float = 5.0
     snr_high: float = 25.0
     rooms: str = ""
     room_share: float = 0.3
-    low_pass: float = 0.0
+    low_pass: float = 0.5
     lexicon: str = ""
     phone_layer: int = 2
     phone_weight: float = 0.5
@@ -112,7 +114,7 @@ class TrainConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 1")
         if not -math.inf < self.snr_low <= self.snr_high < math.inf:
             raise UsageError(f"snr_low to snr_high is {self.snr_low} to {self.snr_high}; expected dB, the lower first")
-        for name in ("trim", "speed"):
+        for name in ("trim", "speed", "vtlp"):
             if getattr(self, name) > 0.5:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 0.5")
         if not 1 <= self.phone_layer <= self.layers and self.lexicon:

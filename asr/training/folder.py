@@ -130,15 +130,15 @@ class RunFolder:
         except ValueError as error:
             raise RunError(f"{path}: damaged ({error}); start another run (--out)") from None
 
-    def save_state(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    def save_state(self, learner: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         """Everything that the next step depends on."""
-        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        tensors = {f"learner.{name}": tensor for name, tensor in learner.state_dict().items()}
         for i, state in optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer.{i}.{name}": tensor for name, tensor in state.items()})
         write_tensors(self.state, tensors, {"progress": json.dumps(vars(progress))})
 
-    def load_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-        """Put a saved state into the model and the optimizer, in place.
+    def load_state(self, learner: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+        """Put a saved state into all that learns and its optimizer, in place.
 
         Raises:
             CheckpointError: the file is damaged.
@@ -149,13 +149,13 @@ class RunFolder:
         weights = {}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
-            if part == "model":
+            if part == "learner":
                 weights[rest] = tensor
             else:
                 number, _, key = rest.partition(".")
                 optimizer_state.setdefault(int(number), {})[key] = tensor
         try:
-            model.load_state_dict(weights)
+            learner.load_state_dict(weights)
         except RuntimeError as error:
             raise RunError(f"{self.state}: does not fit the settings of this run ({error})") from None
         optimizer.load_state_dict({**optimizer.state_dict(), "state": optimizer_state})

@@ -23,7 +23,7 @@ from asr.model import AcousticModel, ModelConfig
 from asr.recognizer import Recognizer, find_model, pad
 from asr.score import Score
 from asr.text import Alphabet, Normalizer
-from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends
+from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends, warp_frequencies
 from asr.training.batches import epoch_batches
 from asr.training.cache import AudioCache
 from asr.training.config import TrainConfig
@@ -245,8 +245,8 @@ class Trainer:
         """Add a worker's part of the batch to the gradient; returns its part of the loss per token, phones apart."""
         self.learner.train()
         features, frames = self.features(*pad([self._augmented(example) for example in mine]))
-        seeds = [seed_for("masks", self.config.seed, self.progress.epoch, example.number) for example in mine]
-        features = spec_augment(features, frames, self.config, self.job.features.hop_ms, seeds)
+        features = warp_frequencies(features, self.config.vtlp, self.job.features, self._seeds("vtlp", mine))
+        features = spec_augment(features, frames, self.config, self.job.features.hop_ms, self._seeds("masks", mine))
         weight = self.config.phone_weight if self.job.phones else 0.0
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             log_probs, layers, frames = self.model.with_layers(features, frames)
@@ -261,6 +261,9 @@ class Trainer:
             total = (1 - weight) * loss + weight * phone_loss / phones
         total.backward()
         return loss.item()
+
+    def _seeds(self, use: str, examples: list[Example]) -> list[int]:
+        return [seed_for(use, self.config.seed, self.progress.epoch, example.number) for example in examples]
 
     def _augmented(self, example: Example) -> NDArray[np.float32]:
         """An utterance's samples as this epoch hears them."""
