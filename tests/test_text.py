@@ -1,16 +1,28 @@
 import json
 import random
+import re
 import string
 import subprocess
 import sys
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from num2words import num2words
+from sentencepiece import SentencePieceProcessor
 
-from asr.text import BLANK_SYMBOL, Alphabet, Normalizer, TextError, spell_numbers
+from asr.text import (
+    BLANK_SYMBOL,
+    WORD_MARK,
+    Alphabet,
+    Normalizer,
+    Subwords,
+    TextError,
+    spell_numbers,
+    units_from_json,
+    units_to_json,
+)
 
 unhurried = settings(deadline=None)  # a busy machine may stall one example for long
 
@@ -329,8 +341,9 @@ def test_english_corpora_need_letters_and_the_apostrophe_only(corpora, corpus):
     assert all(normal)
 
 
-def test_importing_needs_neither_torch_nor_num2words():
-    loaded = "import sys, asr.text; print(sorted({'torch', 'num2words', 'numpy', 'jiwer'} & set(sys.modules)))"
+def test_importing_needs_nothing_heavy():
+    heavy = {"torch", "num2words", "sentencepiece", "numpy", "jiwer"}
+    loaded = f"import sys, asr.text; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "[]\n"
 
 
@@ -343,3 +356,151 @@ def test_an_extended_alphabet_keeps_its_ids(first, second):
     extended = known.extended(other)
     assert extended.symbols[: len(known)] == known.symbols
     assert set(extended.symbols) == {"", *first, *second}
+
+
+# Subwords
+
+SENTENCES = [
+    "the cat sat on the mat and the cats sat on the mats",
+    "don't let the cat in said the hatter's mother",
+    "she sells sea shells on the sea shore the shells she sells are sea shells i'm sure",
+    "the rain in spain stays mainly in the plain",
+]
+# What sentencepiece keeps for itself: its sign for a space and its sign for what it does not know.
+RESERVED = {WORD_MARK, "▅"}
+
+
+@pytest.fixture(scope="module")
+def subwords():
+    return Subwords.from_texts(SENTENCES, 30)
+
+
+def most_pieces(texts):
+    """How many pieces a text gives at most, and at least, as the errors say."""
+    with pytest.raises(TextError, match="too many") as many:
+        Subwords.from_texts(texts, 100_000)
+    with pytest.raises(TextError, match="too few") as few:
+        Subwords.from_texts(texts, 1)
+    most = re.search(r"gives (\d+) at most; set pieces to \d+ up to \1$", str(many.value))
+    least = re.search(r"at least (\d+)", str(few.value))
+    return int(most[1]), int(least[1])
+
+
+@unhurried
+@given(st.lists(texts, max_size=5), normalizers, st.data())
+def test_subwords_round_trip_in_any_script_as_sentencepiece_has_it(texts, normalizer, data):
+    normal = [normalizer(text) for text in texts]
+    characters = set().union(*normal)
+    assume(not characters & RESERVED)
+    if not characters:
+        with pytest.raises(TextError, match="no character to learn pieces from"):
+            Subwords.from_texts(normal, 10)
+        return
+    most, least = most_pieces(normal)
+    learned = Subwords.from_texts(normal, data.draw(st.integers(least, most)))
+    oracle = SentencePieceProcessor(model_proto=learned.model)
+    assert characters - {" "} <= set(learned.symbols) and learned.symbols[0] == BLANK_SYMBOL
+    for text in normal:
+        ids = learned.encode(text)
+        assert learned.decode(iter(ids)) == text and learned.unknown(text) == []
+        assert ids == oracle.encode(text) and 0 not in ids
+    ids = data.draw(st.lists(st.integers(1, len(learned) - 1)))
+    assert learned.decode(ids) == oracle.decode(ids)
+
+
+def test_pieces_are_as_many_as_asked_and_learnt_alike_twice(subwords):
+    assert len(subwords) == 31
+    assert "▁cat" in subwords.symbols
+    assert len(subwords.encode(SENTENCES[0])) < 0.6 * len(SENTENCES[0])
+    again = Subwords.from_texts(reversed(SENTENCES), 30)
+    assert again == subwords and again.model == subwords.model and {again: 1}[subwords] == 1
+
+
+def test_too_many_and_too_few_pieces_say_how_many_are_possible():
+    most, least = most_pieces(SENTENCES)
+    assert least == len(set("".join(SENTENCES)))  # "▁" for the space
+    for pieces in (least, most):
+        assert len(Subwords.from_texts(SENTENCES, pieces)) - 1 == pieces
+    with pytest.raises(TextError, match=f"{most + 1} pieces are too many"):
+        Subwords.from_texts(SENTENCES, most + 1)
+    with pytest.raises(TextError, match=f"{least - 1} pieces are too few"):
+        Subwords.from_texts(SENTENCES, least - 1)
+
+
+def test_no_text_is_too_long_to_learn_from():
+    long = "ab " * 5000 + "z"  # bytes beyond what sentencepiece takes by default
+    assert "z" in Subwords.from_texts(["ab ba", long], 4).symbols
+
+
+def test_characters_in_no_piece_are_named(subwords):
+    assert subwords.unknown("the éle on a cat▁zé") == ["é", "▁", "z"]
+    with pytest.raises(TextError, match=r"'z' \(U\+007A\), 'é' \(U\+00E9\) not in the 30 pieces, in 'the zé'"):
+        subwords.encode("the zé")
+
+
+@pytest.mark.parametrize("ids", [[0], [-1], [31]])
+def test_ids_that_are_no_piece_are_refused(subwords, ids):
+    with pytest.raises(TextError, match=rf"ids \[{ids[0]}\] are not pieces, expected 1 to 30"):
+        subwords.decode([1, *ids])
+
+
+@pytest.mark.parametrize("units", [Subwords.from_texts(SENTENCES, 30), Alphabet.from_texts(SENTENCES)])
+@pytest.mark.parametrize("text", SENTENCES)
+def test_words_begin_where_a_token_opens_one(units, text):
+    words = [[]]
+    for i in units.encode(text):
+        if units.opens_word(i):
+            words.append([])
+        words[-1].append(i)
+    assert [units.decode(word).strip() for word in words if word] == text.split()
+
+
+@unhurried
+@given(st.text(st.characters(min_codepoint=0xC0, max_codepoint=0x10FFF, categories=["L"]), min_size=1, max_size=5))
+def test_extended_subwords_keep_their_ids_and_write_the_new_characters(subwords, new):
+    new = unicodedata.normalize("NFC", new)
+    letters = Alphabet.from_texts([new, *SENTENCES])
+    extended = subwords.extended(letters)
+    assert extended.symbols[: len(subwords)] == subwords.symbols
+    assert sorted(extended.symbols[len(subwords) :]) == sorted(set(new))
+    for text in SENTENCES:
+        assert extended.encode(text) == subwords.encode(text)
+    text = f"the cat{new} {new[::-1]}"
+    assert extended.decode(extended.encode(text)) == unicodedata.normalize("NFC", text)
+    assert extended.extended(letters) == extended
+
+
+@pytest.mark.parametrize("units", [Subwords.from_texts(SENTENCES, 30), Alphabet.from_texts(SENTENCES)])
+def test_units_go_through_json(units):
+    found = units_from_json(json.loads(json.dumps(units_to_json(units))))
+    assert found == units and type(found) is type(units)
+    assert found.encode(SENTENCES[0]) == units.encode(SENTENCES[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pieces": None}, "damaged"),
+        ({"pieces": ["a", "b"]}, r"begin with \['a', 'b'\]"),
+        ({"pieces": [""]}, r"begin with \[''\]"),
+        ({"pieces": ["", "a b"]}, "'a b' is not a piece"),
+        ({"pieces": ["", "a", ""]}, "'' is not a piece"),
+        ({"pieces": ["", "a", 5]}, "5 is not a piece"),
+        ({"pieces": ["", "a", "a"]}, "more than once: 'a'"),
+        ({"sentencepiece": "ab!"}, "damaged"),
+        ({"sentencepiece": None}, "damaged"),
+        ({"more": 1}, "expected 'pieces' and 'sentencepiece'"),
+    ],
+)
+def test_stored_subwords_that_are_none_are_refused(subwords, change, message):
+    with pytest.raises(TextError, match=message):
+        units_from_json({**subwords.to_dict(), **change})
+
+
+def test_a_sentencepiece_model_that_does_not_belong_to_the_pieces_is_refused(subwords):
+    other = Subwords(subwords.symbols, Subwords.from_texts(SENTENCES, 25).model)
+    assert other.decode([1, 2]) == subwords.decode([1, 2])  # which needs no model
+    with pytest.raises(TextError, match="other pieces than the list"):
+        other.encode("the cat")
+    with pytest.raises(TextError, match="model is damaged"):
+        Subwords(subwords.symbols, subwords.model[:100]).encode("the cat")
