@@ -1,4 +1,4 @@
-"""One model file: weights, sizes, alphabet, feature settings, normaliser, and where the model came from.
+"""One model file: weights, sizes, tokens, feature settings, normaliser, and where the model came from.
 
 The file is in safetensors format: tensors behind a JSON header, nothing that runs when it is opened. Our part of the
 header is the metadata entry "asr", a JSON object with the fields of `Checkpoint` and a format version.
@@ -18,7 +18,7 @@ from torch import Tensor
 from asr import Error
 from asr.features import FeatureConfig
 from asr.model import AcousticModel, ModelConfig
-from asr.text import Alphabet, Normalizer
+from asr.text import Normalizer, Units, units_from_json, units_to_json
 
 FORMAT_VERSION = 1
 
@@ -34,7 +34,7 @@ class Checkpoint:
     Args:
         model: sizes of the acoustic model.
         features: how audio becomes its input.
-        alphabet: its tokens; the blank is number 0.
+        alphabet: its tokens, letters or subwords; the blank is number 0.
         normalizer: what texts went through before training.
         weights: the acoustic model's state dict.
         info: where it came from: data, licence, training settings, results. JSON types only.
@@ -42,7 +42,7 @@ class Checkpoint:
 
     model: ModelConfig
     features: FeatureConfig
-    alphabet: Alphabet
+    alphabet: Units
     normalizer: Normalizer
     weights: dict[str, Tensor]
     info: dict[str, object] = field(default_factory=dict)
@@ -70,7 +70,7 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint, half: bool = Fals
         "version": FORMAT_VERSION,
         "model": dataclasses.asdict(checkpoint.model),
         "features": dataclasses.asdict(checkpoint.features),
-        "alphabet": checkpoint.alphabet.to_list(),
+        "alphabet": units_to_json(checkpoint.alphabet),
         "normalizer": checkpoint.normalizer.to_dict(),
         "info": checkpoint.info,
     }
@@ -141,7 +141,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         checkpoint = Checkpoint(
             ModelConfig(**header["model"]),
             FeatureConfig(**header["features"]),
-            Alphabet.from_list(header["alphabet"]),
+            units_from_json(header["alphabet"]),
             Normalizer.from_dict(header["normalizer"]),
             weights,
             header["info"],

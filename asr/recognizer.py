@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from asr import Error, audio, checkpoint, decode
 from asr.features import LogMel
 from asr.model import AcousticModel
-from asr.text import Alphabet, Normalizer
+from asr.text import Normalizer, Units
 
 MODELS = Path(__file__).parent / "models"
 BATCH_SECONDS = 160.0  # padded audio that is recognized at a time
@@ -37,7 +37,7 @@ class Recognizer:
 
     Args:
         model, features: the acoustic model, in evaluation mode, and the features that it reads.
-        alphabet: its tokens.
+        alphabet: its tokens, letters or subwords.
         normalizer: what its training texts went through; a reference must go through it before it is compared.
         info: where the model came from, see `asr.checkpoint.Checkpoint`.
     """
@@ -46,7 +46,7 @@ class Recognizer:
         self,
         model: AcousticModel,
         features: LogMel,
-        alphabet: Alphabet,
+        alphabet: Units,
         normalizer: Normalizer,
         info: Mapping[str, object],
     ) -> None:

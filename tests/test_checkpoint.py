@@ -16,7 +16,7 @@ from asr import checkpoint
 from asr.checkpoint import Checkpoint, CheckpointError
 from asr.features import FeatureConfig
 from asr.model import AcousticModel, ModelConfig
-from asr.text import Alphabet, Normalizer
+from asr.text import Alphabet, Normalizer, Subwords
 
 CONFIG = ModelConfig(vocab=5, n_mels=8, channels=6, layers=2, hidden=7, norm="batch")
 
@@ -42,6 +42,13 @@ def test_round_trip(model: Checkpoint, path: Path) -> None:
         assert getattr(found, name) == getattr(model, name)
     assert found.weights.keys() == model.weights.keys()
     assert all(torch.equal(found.weights[name], model.weights[name]) for name in model.weights)
+
+
+def test_round_trip_of_subwords(model: Checkpoint, tmp_path: Path) -> None:
+    pieces = Subwords.from_texts(["ab ab abab ab"], 4)
+    checkpoint.save(tmp_path / "m.safetensors", dataclasses.replace(model, alphabet=pieces))
+    found = checkpoint.load(tmp_path / "m.safetensors").alphabet
+    assert found == pieces and found.encode("ab abba") == pieces.encode("ab abba")
 
 
 def test_a_loaded_model_computes_the_same(model: Checkpoint, path: Path) -> None:
@@ -89,6 +96,9 @@ def test_of_another_version(path: Path) -> None:
         {"model": dataclasses.asdict(dataclasses.replace(CONFIG, hidden=9))},
         {"alphabet": ["", "a", "b"]},
         {"alphabet": ["a", "b", "c", "d", "e"]},
+        {"alphabet": {"pieces": ["", "a", "b", "c", "d"]}},
+        {"alphabet": {"pieces": ["", "a"], "sentencepiece": ""}},
+        {"alphabet": None},
         {"features": None},
         {"normalizer": {"case": "title"}},
     ],
