@@ -14,6 +14,7 @@ from asr.corpus import Utterance
 from asr.training.config import TrainConfig, parse_settings
 
 if TYPE_CHECKING:
+    from asr.text import Units
     from asr.training.folder import RunFolder
     from asr.training.loop import Job
 
@@ -89,7 +90,7 @@ def prepare(
 ) -> Job:
     """Look at the data, report what is left out, and gather what the workers need; arguments and errors as in `fit`."""
     from asr.features import FeatureConfig
-    from asr.text import Alphabet, Normalizer
+    from asr.text import Normalizer
     from asr.training.cache import caches_folder, fingerprint, open_cache
     from asr.training.dev import DevSet
     from asr.training.loop import Job
@@ -101,13 +102,12 @@ def prepare(
     origin = _origin(folder, config.init, resume) if config.init else None
     sounds = {name: found for name in KINDS if (found := open_sounds(name, getattr(config, name)))}
     normalizer, features = Normalizer(), FeatureConfig(statistics=config.statistics)
-    alphabet = Alphabet.from_texts(normalizer(utterance.text) for utterance in data)
-    if origin:
-        alphabet = Alphabet.from_list(origin["alphabet"]).extended(alphabet)
+    alphabet = _units(config, [normalizer(utterance.text) for utterance in data], origin)
     model = config.model(len(alphabet), features.n_mels)
     cache = open_cache(data, caches_folder())
     good, problems = examples(data, cache, normalizer, alphabet, model, features, config.max_seconds)
-    for line in (*report(problems, len(data), config.subsampling, features.hop_ms), *noise_report(good, cache)):
+    left_out = report(problems, len(data), config.subsampling, features.hop_ms, config.units)
+    for line in (*left_out, *noise_report(good, cache)):
         print(line, file=sys.stderr)
     targets = None
     if config.lexicon:
@@ -127,7 +127,8 @@ def prepare(
         found = f"{len(good)} of {len(data)} utterances can be trained on"
         raise Error(f"{found}{', and --strict asks for all' * strict}; {folder.path}/data_report.jsonl says why")
     hours = sum(example.seconds for example in good) / 3600
-    print(f"{len(good)} utterances, {hours:.2f} hours, {len(alphabet) - 1} characters", file=sys.stderr)
+    tokens = "pieces" if config.units == "subwords" else "characters"
+    print(f"{len(good)} utterances, {hours:.2f} hours, {len(alphabet) - 1} {tokens}", file=sys.stderr)
     if targets:
         print(*targets.report(lexicon), sep="\n", file=sys.stderr)
     if origin:
@@ -144,12 +145,30 @@ def _origin(folder: RunFolder, init: str, resume: bool) -> dict[str, object]:
     """Of the model to start from: name, data, licence and alphabet. A run that goes on needs its file no more."""
     from asr import checkpoint
     from asr.recognizer import find_model
+    from asr.text import units_to_json
 
     if resume:
         return folder.read_config()["origin"]
     start = checkpoint.load(find_model(init))
     known = {name: start.info[name] for name in ("data", "licence", "init") if name in start.info}
-    return {"model": _short(init), **known, "alphabet": start.alphabet.to_list()}
+    return {"model": _short(init), **known, "alphabet": units_to_json(start.alphabet)}
+
+
+def _units(config: TrainConfig, texts: Sequence[str], origin: Mapping[str, object] | None) -> Units:
+    """The tokens of a run: those of the model to start from, and what they lack, if it has the units that are set.
+
+    Args:
+        texts: the training texts, normalised.
+    """
+    from asr.text import Alphabet, Subwords, units_from_json
+    from asr.training.initial import unit_settings
+
+    letters = Alphabet.from_texts(texts)
+    if origin:
+        known = units_from_json(origin["alphabet"])
+        if all(getattr(config, name) == value for name, value in unit_settings(known).items()):
+            return known.extended(letters)
+    return letters if config.units == "letters" else Subwords.from_texts(texts, config.pieces)
 
 
 def _short(path: str) -> str:

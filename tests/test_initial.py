@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from asr.checkpoint import Checkpoint
 from asr.features import FeatureConfig
 from asr.model import AcousticModel, ModelConfig
-from asr.text import Alphabet, Normalizer
+from asr.text import Alphabet, Normalizer, Subwords
 from asr.training.config import TrainConfig
 from asr.training.initial import adopt, sizes
 
@@ -71,11 +71,37 @@ def test_what_has_another_size_stays_as_it_is_and_is_named():
     assert not [name for name in named if name.startswith("subsample")]
 
 
+def test_a_letter_and_a_piece_of_one_letter_are_different_tokens():
+    letters, pieces = Alphabet(("", "a", "b")), Subwords(("", "a", "b"), b"")
+    for before, after in ((letters, pieces), (pieces, letters)):
+        trained, model = random_model(before, 1), random_model(after, 2)
+        fresh = {name: model.state_dict()[name].clone() for name in ("output.weight", "output.bias")}
+        assert adopt(model, after, stored(trained, before)) == ["output.bias", "output.weight"]
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(tensor, fresh.get(name, trained.state_dict()[name])), name
+
+
+def test_pieces_that_were_learnt_anew_keep_the_outputs_that_they_share():
+    before, after = Subwords(("", "▁", "▁the", "a"), b""), Subwords(("", "▁the", "b"), b"")
+    trained, model = random_model(before, 1), random_model(after, 2)
+    assert adopt(model, after, stored(trained, before)) == ["'b'"]
+    assert torch.equal(model.output.weight[:2], trained.output.weight[[0, 2]])
+
+
 def test_sizes_are_settings_that_make_the_same_model():
     alphabet = Alphabet(("", "a"))
     config = ModelConfig(2, 80, 8, 12, 2, 7, "lstm", False, "batch", 0.3)
     found = TrainConfig().updated(sizes(stored(AcousticModel(config), alphabet))).model(2, 80)
     assert found == dataclasses.replace(config, dropout=TrainConfig().dropout)
+
+
+def test_sizes_bring_the_units():
+    config = TrainConfig(units="subwords", pieces=7)
+    letters, pieces = Alphabet(("", "a", "b")), Subwords(("", "▁", "a", "b"), b"")
+    back = config.updated(sizes(stored(random_model(letters, 1), letters)))
+    assert (back.units, back.pieces) == ("letters", 7)
+    there = TrainConfig().updated(sizes(stored(random_model(pieces, 1), pieces)))
+    assert (there.units, there.pieces) == ("subwords", 3)
 
 
 @pytest.mark.parametrize("statistics", ["band", "utterance"])

@@ -26,7 +26,7 @@ from asr import Error, checkpoint
 from asr.corpus import Utterance, read, write_manifest
 from asr.features import FeatureConfig
 from asr.model import ModelConfig
-from asr.text import Alphabet, Normalizer
+from asr.text import Alphabet, Normalizer, Subwords
 from asr.training.batches import epoch_batches
 from asr.training.cache import open_cache
 from asr.training.config import TrainConfig
@@ -397,7 +397,7 @@ def test_utterances_that_cannot_be_trained_on_are_named_and_left_out(tmp_path, m
         (1, "too long", "long"),
     ):
         assert re.search(rf"left out: {count} of 9 utterances: {kind} \(such as {name}: .*\)", printed)
-    assert "subsampling=2" in printed  # more than a few texts do not fit
+    assert "subsampling=2 or units=subwords" in printed  # more than a few texts do not fit
     assert math.isfinite(Trainer(Group(), job).update([0, 1, 2]))
 
 
@@ -575,7 +575,18 @@ def test_minutes_that_are_too_few_are_an_error(speech, tmp_path):
 
 @pytest.mark.parametrize(
     "setting",
-    ["evaluations=0", "workers=-1", "seed=-1", "steps=-5", "epochs=nan", "warmup=3", "learning_rate=inf", "hiden=3"],
+    [
+        "evaluations=0",
+        "workers=-1",
+        "seed=-1",
+        "steps=-5",
+        "epochs=nan",
+        "warmup=3",
+        "learning_rate=inf",
+        "hiden=3",
+        "units=words",
+        "pieces=0",
+    ],
 )
 def test_impossible_settings_are_wrong_usage(setting, speech, tmp_path):
     done = run([*command("train", speech / "train.jsonl", "--out", tmp_path), "--set", setting])
@@ -630,6 +641,116 @@ def test_a_run_is_not_resumed_with_other_noises(speech, tmp_path):
     soundfile.write(tmp_path / "noise" / "b.wav", np.ones(100), RATE)
     with pytest.raises(Error, match="this run began with other data"):
         job_of(utterances, out, **settings)
+
+
+# Subwords
+
+
+WORDS = ["abcd", "bad", "cafe", "head", "dab"]
+
+
+@pytest.fixture(scope="module")
+def of_words(tmp_path_factory, speech):
+    """Manifest of utterances of few words, whose letters are too many for 8x subsampling."""
+    folder = tmp_path_factory.mktemp("words")
+    random = np.random.default_rng(3)
+    texts = [" ".join(random.choice(WORDS, random.integers(2, 5))) for _ in range(30)]
+    write_manifest(folder / "train.jsonl", [say(folder, f"w{i:02}", text, random) for i, text in enumerate(texts)])
+    return folder / "train.jsonl"
+
+
+SUBWORDS = {"units": "subwords", "pieces": 13, "subsampling": 8}
+
+
+@pytest.fixture(scope="module")
+def subword_run(of_words):
+    """The folder of a finished run with subwords, and what its command printed."""
+    out = of_words.parent / "out"
+    done = run(command("train", of_words, "--out", out, "--strict", **TINY, **SUBWORDS))
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_subwords_are_learned_by_heart_at_8x(of_words, subword_run):
+    out, done = subword_run
+    assert re.search(r"30 utterances, 0\.\d\d hours, 13 pieces$", done.stderr, re.M)
+    code = (
+        "import sys, asr, asr.corpus\n"
+        "recognizer = asr.load(sys.argv[1])\n"
+        "for utterance in asr.corpus.read(sys.argv[2]):\n"
+        "    print(recognizer.transcribe(utterance.audio).text)\n"
+        "assert 'sentencepiece' not in sys.modules\n"  # only training needs it
+    )
+    found = run([sys.executable, "-c", code, str(out / "model.safetensors"), str(of_words)])
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines() == [utterance.text for utterance in read(of_words)]
+
+
+def test_a_run_is_not_resumed_with_other_units(of_words, subword_run):
+    out, _ = subword_run
+    line = [str(of_words), "--out", str(out), "--resume"]
+    for change, what in (("pieces=12", "pieces"), ("units=letters", "units")):
+        with pytest.raises(Error, match=f"this run began with other {what}"):
+            asr.train.main([*line, "--set", change])
+    assert asr.train.main(line) == 0  # nothing is left to do, and nothing has changed
+
+
+def test_too_many_pieces_for_the_text_end_training_with_how_many_there_can_be(of_words, tmp_path):
+    done = run(command("train", of_words, "--out", tmp_path / "out", **TINY, units="subwords"))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    most = re.fullmatch(
+        r"error: 500 pieces are too many for this text, which gives (\d+) at most; set pieces to 8 up to \1",
+        done.stderr.splitlines()[-1],
+    )
+    assert job_of(read(of_words), tmp_path / "most", units="subwords", pieces=int(most[1])).examples
+
+
+def test_pieces_fit_where_letters_do_not(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ASR_CACHE", str(tmp_path / "cache"))
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(1).normal(0, 0.1, RATE), RATE)  # 13 frames at 8x
+    texts = [f"abba cab {letter}" for letter in LETTERS] + ["dd" * 20]
+    utterances = [Utterance(f"{i}", tmp_path / "a.wav", text * 2) for i, text in enumerate(texts)]
+    with pytest.raises(Error, match="0 of 9 utterances"):
+        job_of(utterances, tmp_path / "letters", subsampling=8)
+    assert "set subsampling=4 or units=subwords, of which" in capsys.readouterr().err
+    job = job_of(utterances, tmp_path / "pieces", subsampling=8, units="subwords", pieces=16)
+    printed = capsys.readouterr().err
+    assert len(job.examples) == 8 and re.search(r"\d+ subwords need \d+ output frames; there are 13\)", printed)
+    assert "set subsampling=4 or check" in printed
+    for example in job.examples:
+        assert job.alphabet.decode(example.ids) == texts[example.number] * 2
+
+
+def test_from_letters_to_subwords_the_output_is_new_and_the_rest_taken_over(of_words, trained, tmp_path):
+    model = trained[0] / "model.safetensors"
+    line = command("train", of_words, "--out", tmp_path / "out", "--init", model, units="subwords", pieces=12)
+    done = run([*line, "--set", "steps=1", "--set", "learning_rate=1e-9", "--set", "workers=1"])
+    assert done.returncode == 0, done.stderr
+    assert f"starts from {model}; new: output.bias, output.weight" in done.stderr.splitlines()
+    before, after = checkpoint.load(model), checkpoint.load(tmp_path / "out" / "model.safetensors")
+    assert isinstance(after.alphabet, Subwords) and after.model == dataclasses.replace(before.model, vocab=13)
+    layers = [name for name in before.weights if name.startswith("layers") and before.weights[name].ndim > 1]
+    assert layers and all(torch.allclose(after.weights[name], before.weights[name], atol=1e-6) for name in layers)
+
+
+def test_a_subword_model_to_start_from_keeps_its_pieces_and_learns_new_characters(of_words, subword_run, tmp_path):
+    model = subword_run[0] / "model.safetensors"
+    known = checkpoint.load(model).alphabet
+    utterances = [dataclasses.replace(utterance, text=f"{utterance.text} gaff") for utterance in read(of_words)[:9]]
+    config = asr.train.configure({}, {**TINY, "init": str(model), "workers": 1, "dropout": 0.0})
+    assert (config.units, config.pieces, config.subsampling) == ("subwords", 13, 8)
+    job = asr.train.prepare(utterances, [], RunFolder(make(tmp_path / "more")), config, {})
+    assert job.alphabet.symbols == (*known.symbols, "g")
+    assert job.alphabet.decode(job.examples[0].ids) == utterances[0].text
+    weights = Trainer(Group(), job).model.state_dict()["output.weight"]
+    assert torch.equal(weights[:14], checkpoint.load(model).weights["output.weight"])
+    other = asr.train.prepare(read(of_words), [], RunFolder(make(tmp_path / "o")), config.updated({"pieces": 10}), {})
+    assert len(other.alphabet) == 11 and other.model.vocab == 11  # learnt anew, since as many were asked for
+
+
+def make(folder):
+    folder.mkdir()
+    return folder
 
 
 # Starting from a model

@@ -19,7 +19,9 @@ LEAST = {
     **dict.fromkeys(("minutes", "steps", "epochs", "warmup", "weight_decay", "seed", "workers"), 0),
     **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width", "trim", "speed", "vtlp"), 0),
     **dict.fromkeys(("noise_share", "room_share", "low_pass", "phone_weight"), 0),
+    "pieces": 1,
 }
+UNITS = ("letters", "subwords")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class TrainConfig:
     Args:
         subsampling, channels, layers, hidden, cell, bidirectional, norm, dropout: see `asr.model.ModelConfig`.
         statistics: see `asr.features.FeatureConfig`.
+        units: what it writes: "letters", or "subwords", pieces of words that are learnt from the training text; a text
+            has fewer of these, which fit into fewer frames.
+        pieces: how many subwords.
         minutes: wall-clock minutes; the speed is measured first and a number of steps fixed and recorded. Decoding the
             audio and measuring come on top. To repeat such a run: minutes=0 and the recorded steps.
         steps: updates of the weights.
@@ -69,6 +74,8 @@ class TrainConfig:
     norm: str = "batch"
     dropout: float = 0.1
     statistics: str = "band"
+    units: str = "letters"
+    pieces: int = 500
 
     minutes: float = 0.0
     steps: int = 0
@@ -103,6 +110,8 @@ class TrainConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
+        if self.units not in UNITS:
+            raise UsageError(f"units is {self.units!r}; expected {' or '.join(UNITS)}")
         for name in ("batch_seconds", "max_seconds", "learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be more than 0")

@@ -8,28 +8,35 @@ from torch import Tensor
 
 from asr.checkpoint import Checkpoint
 from asr.model import AcousticModel
-from asr.text import Alphabet
+from asr.text import Subwords, Units
 
 OUTPUT = ("output.weight", "output.bias")  # a row for every token
 
 
 def sizes(checkpoint: Checkpoint) -> dict[str, object]:
-    """The training settings under which another model has the sizes and features of this one."""
+    """The training settings under which another model has the sizes, features and units of this one."""
     own = dataclasses.asdict(checkpoint.model)
     for name in ("vocab", "n_mels", "dropout"):  # of the new alphabet; always the same; no size
         del own[name]
-    return {**own, "statistics": checkpoint.features.statistics}
+    return {**own, "statistics": checkpoint.features.statistics, **unit_settings(checkpoint.alphabet)}
 
 
-def adopt(model: AcousticModel, alphabet: Alphabet, checkpoint: Checkpoint) -> list[str]:
+def unit_settings(units: Units) -> dict[str, object]:
+    """The training settings that ask for such tokens."""
+    return {"units": units.kind} | ({"pieces": len(units) - 1} if isinstance(units, Subwords) else {})
+
+
+def adopt(model: AcousticModel, alphabet: Units, checkpoint: Checkpoint) -> list[str]:
     """Give a new model a trained model's weights, tensor by tensor and, in the output, token by token.
+
+    A letter and a piece of one letter are not the same token: an output from letters to subwords, or back, is all new.
 
     Args:
         model: changed in place; what the trained model does not have stays as it is.
         alphabet: of the new model; best the trained one's, extended.
         checkpoint: the trained model.
 
-    Returns: what stays as it is: names of tensors whose shapes differ, and characters that are new.
+    Returns: what stays as it is: names of tensors that differ in shape or tokens, and tokens that are new.
     """
     weights, trained = model.state_dict(), checkpoint.weights
     new = []
@@ -38,14 +45,13 @@ def adopt(model: AcousticModel, alphabet: Alphabet, checkpoint: Checkpoint) -> l
             weights[name].copy_(trained[name])
         else:
             new.append(name)
-    if trained[OUTPUT[0]].shape[1] != weights[OUTPUT[0]].shape[1]:
+    other_units = alphabet.kind != checkpoint.alphabet.kind
+    if other_units or trained[OUTPUT[0]].shape[1] != weights[OUTPUT[0]].shape[1]:
         return sorted([*new, *OUTPUT])
     return sorted(new) + _adopt_rows(weights, alphabet, trained, checkpoint.alphabet)
 
 
-def _adopt_rows(
-    weights: dict[str, Tensor], alphabet: Alphabet, trained: dict[str, Tensor], known: Alphabet
-) -> list[str]:
+def _adopt_rows(weights: dict[str, Tensor], alphabet: Units, trained: dict[str, Tensor], known: Units) -> list[str]:
     old_rows, new_rows = _rows(known), _rows(alphabet)
     shared = [symbol for symbol in alphabet.symbols if symbol in old_rows]
     for name in OUTPUT:
@@ -54,5 +60,5 @@ def _adopt_rows(
     return [repr(symbol) for symbol in alphabet.symbols if symbol not in old_rows]
 
 
-def _rows(alphabet: Alphabet) -> dict[str, int]:
+def _rows(alphabet: Units) -> dict[str, int]:
     return {symbol: i for i, symbol in enumerate(alphabet.symbols)}

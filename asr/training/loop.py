@@ -22,7 +22,7 @@ from asr.features import FeatureConfig, LogMel
 from asr.model import AcousticModel, ModelConfig
 from asr.recognizer import Recognizer, find_model, pad
 from asr.score import Score
-from asr.text import Alphabet, Normalizer
+from asr.text import Normalizer, Units
 from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends, warp_frequencies
 from asr.training.batches import epoch_batches
 from asr.training.cache import AudioCache
@@ -40,6 +40,7 @@ PRINT_SECONDS = 15.0  # between two lines of progress
 BAD_STEPS = 5  # steps in a row with a loss that is not finite before training stops
 BLANKS_ARE_NORMAL = 0.3  # share of the run in which blank-only output is no reason to worry
 HEARD = 8  # training utterances that are listened to for blank-only output where there is no dev set
+NEW_NAMED = 40  # tensors and tokens that are named where a run starts from a model
 DEV_COLUMNS = ("id", "reference", "hypothesis")  # of dev.jsonl
 BLANK_ONLY = (
     "warning: the output is only blanks. CTC models begin so, but by now letters should come: train longer (more "
@@ -71,7 +72,7 @@ class Job:
     config: TrainConfig
     model: ModelConfig
     features: FeatureConfig
-    alphabet: Alphabet
+    alphabet: Units
     normalizer: Normalizer
     cache: AudioCache
     examples: list[Example]
@@ -122,7 +123,8 @@ class Trainer:
         """Take over a trained model's weights."""
         new = adopt(self.model, self.job.alphabet, checkpoint.load(find_model(init)))
         if self.group.leads:
-            self._say(f"starts from {init}; new: {', '.join(new) or 'nothing'}")
+            more = f" and {len(new) - NEW_NAMED} more" if len(new) > NEW_NAMED else ""
+            self._say(f"starts from {init}; new: {', '.join(new[:NEW_NAMED]) or 'nothing'}{more}")
 
     def plan(self) -> None:
         """Fix the number of steps."""

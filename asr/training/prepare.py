@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from asr.corpus import Utterance
 from asr.features import FeatureConfig
 from asr.model import ModelConfig
-from asr.text import Alphabet, Normalizer
+from asr.text import Normalizer, Units
 from asr.training.cache import AudioCache
 
 SHARE_TO_WARN = 0.02  # of the utterances whose text does not fit, or that are noise
@@ -54,7 +54,7 @@ def examples(
     utterances: Sequence[Utterance],
     cache: AudioCache,
     normalizer: Normalizer,
-    alphabet: Alphabet,
+    alphabet: Units,
     model: ModelConfig,
     features: FeatureConfig,
     max_seconds: float,
@@ -71,7 +71,7 @@ def examples(
         found = _audio_problem(cache, i, max_seconds) or _text_problem(text, alphabet)
         if not found:
             ids = tuple(alphabet.encode(text))
-            found = _fit_problem(ids, model.frames(features.frames(cache.lengths[i])))
+            found = _fit_problem(ids, alphabet.kind, model.frames(features.frames(cache.lengths[i])))
         if found:
             problems.append(Problem(utterance.id, *found))
         else:
@@ -87,7 +87,7 @@ def _audio_problem(cache: AudioCache, i: int, max_seconds: float) -> tuple[str, 
     return None
 
 
-def _text_problem(text: str, alphabet: Alphabet) -> tuple[str, str] | None:
+def _text_problem(text: str, alphabet: Units) -> tuple[str, str] | None:
     if not text:
         return "empty text", "nothing is left of the text after normalisation"
     if unknown := alphabet.unknown(text):
@@ -95,10 +95,10 @@ def _text_problem(text: str, alphabet: Alphabet) -> tuple[str, str] | None:
     return None
 
 
-def _fit_problem(ids: Sequence[int], frames: int) -> tuple[str, str] | None:
+def _fit_problem(ids: Sequence[int], units: str, frames: int) -> tuple[str, str] | None:
     needed = frames_needed(ids)
     if needed > frames:
-        return "text does not fit", f"{len(ids)} letters need {needed} output frames; there are {frames}"
+        return "text does not fit", f"{len(ids)} {units} need {needed} output frames; there are {frames}"
     return None
 
 
@@ -135,7 +135,7 @@ def samples_needed(ids: Sequence[int], model: ModelConfig, features: FeatureConf
     return (frames_needed(ids) - 1) * model.subsampling * features.hop_length
 
 
-def report(problems: Sequence[Problem], total: int, subsampling: int, hop_ms: float) -> Iterator[str]:
+def report(problems: Sequence[Problem], total: int, subsampling: int, hop_ms: float, units: str) -> Iterator[str]:
     """Lines for a person: how many utterances are left out, for which reasons, with an example of each."""
     counts = Counter(problem.kind for problem in problems)
     for kind, count in counts.most_common():
@@ -143,7 +143,8 @@ def report(problems: Sequence[Problem], total: int, subsampling: int, hop_ms: fl
         yield f"left out: {count} of {total} utterances: {kind} (such as {example.utterance}: {example.detail})"
     if counts["text does not fit"] > SHARE_TO_WARN * total and subsampling > 2:
         rate = 1000 / hop_ms / subsampling
+        fewer = " or units=subwords, of which a text has fewer," if units == "letters" else ""
         yield (
             f"warning: many texts do not fit their audio at {subsampling}x subsampling ({rate:g} output frames a "
-            f"second): set subsampling={subsampling // 2}, or check that texts and recordings belong together"
+            f"second): set subsampling={subsampling // 2}{fewer} or check that texts and recordings belong together"
         )
