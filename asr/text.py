@@ -378,7 +378,7 @@ class Subwords:
         if len(learned) - 1 < pieces:
             raise TextError(
                 f"{pieces} pieces are too many for this text, which gives {len(learned) - 1} at most; "
-                f"set pieces to {least} up to {len(learned) - 1}"
+                f"set pieces to a number from {least} to {len(learned) - 1}"
             )
         return learned
 

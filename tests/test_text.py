@@ -381,7 +381,7 @@ def most_pieces(texts):
         Subwords.from_texts(texts, 100_000)
     with pytest.raises(TextError, match="too few") as few:
         Subwords.from_texts(texts, 1)
-    most = re.search(r"gives (\d+) at most; set pieces to \d+ up to \1$", str(many.value))
+    most = re.search(r"gives (\d+) at most; set pieces to a number from \d+ to \1$", str(many.value))
     least = re.search(r"at least (\d+)", str(few.value))
     return int(most[1]), int(least[1])
 

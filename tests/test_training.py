@@ -699,7 +699,7 @@ def test_too_many_pieces_for_the_text_end_training_with_how_many_there_can_be(of
     done = run(command("train", of_words, "--out", tmp_path / "out", **TINY, units="subwords"))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     most = re.fullmatch(
-        r"error: 500 pieces are too many for this text, which gives (\d+) at most; set pieces to 8 up to \1",
+        r"error: 500 pieces are too many for this text, which gives (\d+) at most; set pieces to a number from 8 to \1",
         done.stderr.splitlines()[-1],
     )
     assert job_of(read(of_words), tmp_path / "most", units="subwords", pieces=int(most[1])).examples
