@@ -73,7 +73,15 @@ def _transcripts(folder: Path) -> Iterator[tuple[str, str, str]]:
 recipe = Recipe(
     name="mini_librispeech",
     read=read,
-    settings={"dropout": 0.2, "time_masks": 0.5, "batch_seconds": 80.0, "steps": 9500},
+    settings={
+        "dropout": 0.15,
+        "time_masks": 0.5,
+        "vtlp": 0.15,
+        "lexicon": "cmudict",
+        "batch_seconds": 120.0,
+        "learning_rate": 2e-3,
+        "minutes": 90.0,
+    },
     test="{dev}",
     licence="CC BY 4.0",
     description="read books, 5 hours",

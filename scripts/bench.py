@@ -40,7 +40,8 @@ from asr.train import prepare
 from asr.training.batches import epoch_batches, padding_share
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
-from asr.training.loop import Job, Trainer, decay_groups, flat_gradient
+from asr.training.loop import Job, Trainer, flat_gradient
+from asr.training.optimizer import optimizers
 from asr.training.workers import Group, launch
 from recipes import corpora_folder
 from recipes.mini_librispeech import read_part, recipe
@@ -296,7 +297,7 @@ class PeerTrainer(Trainer):
         self.model = DeepSpeech(job.model, time_stride)
         self.learner = nn.ModuleDict({"model": self.model})
         self.gradient = flat_gradient(self.learner)
-        self.optimizer = torch.optim.AdamW(decay_groups(self.learner, self.config.weight_decay), fused=True)
+        self.optimizers = optimizers(self.learner, self.config)  # AdamW: it has none of our layers
 
 
 # Transcription

@@ -531,7 +531,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(speech, tmp_path)
     for step in range(20):
         trainer.progress = dataclasses.replace(trainer.progress, step=step)
         trainer.update([0, 1])
-        rates += {group["lr"] for group in trainer.optimizer.param_groups}
+        rates += {group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups}
     assert rates[:5] == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.01])
     # A half cosine over the 15 steps that are left.
     assert rates[5:] == pytest.approx([0.005 * (1 + math.cos(math.pi * i / 15)) for i in range(15)])

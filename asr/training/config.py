@@ -44,6 +44,7 @@ class TrainConfig:
         max_seconds: longer utterances are left out of training, and named in the report.
         learning_rate: peak of the schedule; it rises linearly for `warmup` of the steps and falls to 0 by a cosine.
         warmup: share of the steps.
+        muon: the recurrent layers' matrices learn by Muon, all else by AdamW; false: all by AdamW.
         weight_decay: decoupled (AdamW; Loshchilov and Hutter 2019), on matrices only.
         clip: largest norm of a step's gradient.
         frequency_masks, frequency_width: SpecAugment (Park et al. 2019): masks an utterance, widest in mel bands.
@@ -84,6 +85,7 @@ class TrainConfig:
     max_seconds: float = 40.0
     learning_rate: float = 1.5e-3
     warmup: float = 0.05
+    muon: bool = True
     weight_decay: float = 0.01
     clip: float = 5.0
     frequency_masks: int = 2

@@ -5,7 +5,7 @@ data_report.jsonl   utterances that were left out of training, and why
 log.jsonl           one object for every line of progress and every dev score
 dev.jsonl           the best model's dev texts beside their references
 model.safetensors   the best model by dev WER; without a dev set the newest
-state.safetensors   weights, optimizer and place in the schedule after the last evaluation, or where it was stopped
+state.safetensors   weights, optimizers and place in the schedule after the last evaluation, or where it was stopped
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from asr import Error
 from asr.checkpoint import read_tensors, write_tensors
@@ -130,35 +130,37 @@ class RunFolder:
         except ValueError as error:
             raise RunError(f"{path}: damaged ({error}); start another run (--out)") from None
 
-    def save_state(self, learner: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    def save_state(self, learner: nn.Module, optimizers: Sequence[Optimizer], progress: Progress) -> None:
         """Everything that the next step depends on."""
         tensors = {f"learner.{name}": tensor for name, tensor in learner.state_dict().items()}
-        for i, state in optimizer.state_dict()["state"].items():
-            tensors.update({f"optimizer.{i}.{name}": tensor for name, tensor in state.items()})
+        for number, optimizer in enumerate(optimizers):
+            for i, state in optimizer.state_dict()["state"].items():
+                tensors.update({f"{number}.{i}.{name}": tensor for name, tensor in state.items()})
         write_tensors(self.state, tensors, {"progress": json.dumps(vars(progress))})
 
-    def load_state(self, learner: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-        """Put a saved state into all that learns and its optimizer, in place.
+    def load_state(self, learner: nn.Module, optimizers: Sequence[Optimizer]) -> Progress:
+        """Put a saved state into all that learns and its optimizers, in place.
 
         Raises:
             CheckpointError: the file is damaged.
             RunError: it belongs to a model of other sizes.
         """
         tensors, metadata = read_tensors(self.state)
-        optimizer_state: dict[int, dict[str, Tensor]] = {}
+        states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
         weights = {}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             if part == "learner":
                 weights[rest] = tensor
-            else:
+            elif part.isdecimal() and int(part) < len(states):
                 number, _, key = rest.partition(".")
-                optimizer_state.setdefault(int(number), {})[key] = tensor
+                states[int(part)].setdefault(int(number), {})[key] = tensor
         try:
             learner.load_state_dict(weights)
         except RuntimeError as error:
             raise RunError(f"{self.state}: does not fit the settings of this run ({error})") from None
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": optimizer_state})
+        for optimizer, state in zip(optimizers, states, strict=True):
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         return self._progress(metadata)
 
     def progress(self) -> Progress:

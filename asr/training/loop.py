@@ -31,6 +31,7 @@ from asr.training.dev import DevSet
 from asr.training.folder import Progress, RunFolder
 from asr.training.initial import adopt
 from asr.training.noise import Sounds, add_noise, reverberate
+from asr.training.optimizer import optimizers
 from asr.training.phones import PhoneHead
 from asr.training.prepare import Example, samples_needed
 from asr.training.workers import Group
@@ -95,7 +96,7 @@ def train(group: Group, job: Job) -> None:
 
 
 class Trainer:
-    """One worker's model, optimizer and place in the schedule."""
+    """One worker's model, optimizers and place in the schedule."""
 
     def __init__(self, group: Group, job: Job) -> None:
         self.group, self.job, self.config = group, job, job.config
@@ -108,8 +109,7 @@ class Trainer:
         if job.phones:
             self.learner["phones"] = PhoneHead(job.model, len(job.phones))
         self.gradient = flat_gradient(self.learner)
-        groups = decay_groups(self.learner, self.config.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.optimizers = optimizers(self.learner, self.config)
         self.features = LogMel(job.features)
         self.audio = job.cache.reader()
         self.sounds = {setting: sounds.reader() for setting, sounds in job.sounds.items()}
@@ -146,7 +146,7 @@ class Trainer:
 
     def restore(self) -> None:
         """Go on from the saved state."""
-        self.progress = self.folder.load_state(self.learner, self.optimizer)
+        self.progress = self.folder.load_state(self.learner, self.optimizers)
         if self.group.leads:
             self.folder.remove_parts()
             self.folder.rewind_log(self.progress.step)
@@ -168,7 +168,8 @@ class Trainer:
             self.job.dev.transcribe(self._recognizer(), self.group)
         per_evaluation = time.monotonic() - start
         self.learner.load_state_dict(before)
-        self.optimizer.state.clear()
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
         self.bad_steps = 0
         return int((seconds - self.config.evaluations * per_evaluation) / per_step)
 
@@ -198,7 +199,7 @@ class Trainer:
     def _save_state(self, meter: Meter) -> None:
         self._advance(seconds=meter.seconds())
         if self.group.leads:
-            self.folder.save_state(self.learner, self.optimizer, self.progress)
+            self.folder.save_state(self.learner, self.optimizers, self.progress)
 
     def _advance(self, **changes: float) -> None:
         self.progress = dataclasses.replace(self.progress, **changes)
@@ -288,9 +289,10 @@ class Trainer:
         """Change the weights, with the gradient cut to its largest norm (Pascanu et al. 2013)."""
         if norm > self.config.clip:
             self.gradient.mul_(self.config.clip / norm)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = self._rate()
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = self._rate()
+            optimizer.step()
 
     def _skip(self, examples: list[Example]) -> None:
         """Leave the weights as they are after a loss that is not finite; stop after several in a row."""
@@ -435,13 +437,6 @@ def flat_gradient(model: nn.Module) -> Tensor:
         parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
         start += parameter.numel()
     return flat
-
-
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay for matrices, none for biases and normalisation."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def average_buffers(model: nn.Module, group: Group) -> None:
