@@ -84,14 +84,14 @@ def _stored(weight: Tensor, half: bool) -> Tensor:
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """A safetensors file, written beside, flushed to the disk, then renamed."""
+    """A safetensors file, written beside, flushed to the disk, then renamed; of any device's tensors."""
     from safetensors.torch import save as to_bytes
 
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as file:
-            file.write(to_bytes(tensors, metadata))
+            file.write(to_bytes({name: tensor.cpu() for name, tensor in tensors.items()}, metadata))
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

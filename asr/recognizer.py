@@ -102,10 +102,11 @@ class Recognizer:
 
     def log_probs(self, waveforms: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """(B, T, V) log-probs of a padded batch and the (B,) frames of each recording."""
-        samples, lengths = pad(waveforms)
+        device = self.model.output.weight.device
+        samples, lengths = (tensor.to(device) for tensor in pad(waveforms))
         with torch.inference_mode():
             log_probs, frames = self.model(*self.features(samples, lengths))
-        return log_probs.numpy(), frames.numpy()
+        return log_probs.cpu().numpy(), frames.cpu().numpy()
 
 
 def length_batches(lengths: Sequence[int], seconds: float = BATCH_SECONDS) -> list[list[int]]:

@@ -41,6 +41,12 @@ class Recurrent(nn.Module):
         """(T, B, input_size), (B,) int64 counts in 1..T -> (T, B, directions * hidden_size)."""
         if isinstance(self.rnn, nn.GRU) and x.device.type == "cpu":
             return self._fast_gru(x, lengths)
+        if x.device.type == "cuda":
+            with torch.autocast("cuda", enabled=False):  # it runs cuDNN's in fp16, even where bf16 is asked for
+                return self._packed(x.to(self.rnn.weight_ih_l0.dtype), lengths)
+        return self._packed(x, lengths)
+
+    def _packed(self, x: Tensor, lengths: Tensor) -> Tensor:
         packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), enforce_sorted=False)
         return nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0], total_length=len(x))[0]
 

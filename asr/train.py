@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
+import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from asr.text import Units
     from asr.training.folder import RunFolder
     from asr.training.loop import Job
+    from asr.training.workers import Group
 
 # torch takes seconds to import: what needs it is imported when a run begins, so that wrong usage answers at once.
 
@@ -29,6 +32,7 @@ def fit(
     info: Mapping[str, object],
     resume: bool = False,
     strict: bool = False,
+    group: Group | None = None,
 ) -> Path:
     """Train a model and keep the best by dev WER.
 
@@ -40,6 +44,8 @@ def fit(
         info: what the model file says of its origin, such as data and licence; JSON types.
         resume: go on with the run in `out` where it has got so far as to save its state.
         strict: do not train at all if any utterance cannot be trained on.
+        group: see `asr.training.workers.joined`. Only the leading worker reads and writes in `out`, which the others
+            need not see; all need the recordings.
 
     Returns: the model file.
 
@@ -49,16 +55,24 @@ def fit(
     """
     from asr.training.folder import RunFolder
     from asr.training.loop import train
-    from asr.training.workers import default_workers, launch
+    from asr.training.workers import Group, launch, take_part, under_torchrun, worker_count
 
-    out.mkdir(parents=True, exist_ok=True)
+    group = group or Group()
     folder = RunFolder(out)
-    if folder.state.is_file() and not resume:
+    if group.leads:
+        out.mkdir(parents=True, exist_ok=True)
+    if group.from_leader(folder.state.is_file) and not resume:
         raise Error(f"{out} holds a run already; go on with it (--resume) or choose another folder (--out)")
-    config = dataclasses.replace(config, workers=config.workers or default_workers())
-    job = prepare(data, dev, folder, config, info, strict)
-    launch(config.workers, train, job)
-    progress = folder.progress()
+    config = dataclasses.replace(config, workers=worker_count(group, config.workers))
+    with group.said_once():
+        job = prepare(data, dev, folder, config, info, strict, group)
+    if under_torchrun():
+        take_part(group, train, job)
+    else:
+        launch(config.workers, train, job)
+    progress = group.from_leader(folder.progress)
+    if group.stop.is_set():
+        raise KeyboardInterrupt
     if progress.step < progress.steps:
         raise Error(f"{out}: training was stopped after step {progress.step} of {progress.steps}; --resume goes on")
     return folder.model
@@ -87,6 +101,7 @@ def prepare(
     config: TrainConfig,
     info: Mapping[str, object],
     strict: bool = False,
+    group: Group | None = None,
 ) -> Job:
     """Look at the data, report what is left out, and gather what the workers need; arguments and errors as in `fit`."""
     from asr.features import FeatureConfig
@@ -97,14 +112,21 @@ def prepare(
     from asr.training.noise import KINDS, open_sounds
     from asr.training.phones import Lexicon, PhoneTargets, with_phones
     from asr.training.prepare import examples, noise_report, report
+    from asr.training.workers import Group
 
-    resume = folder.state.is_file()
-    origin = _origin(folder, config.init, resume) if config.init else None
-    sounds = {name: found for name in KINDS if (found := open_sounds(name, getattr(config, name)))}
+    group = group or Group()
+    resume = group.from_leader(folder.state.is_file)
+    origin = group.from_leader(lambda: _origin(folder, config.init, resume)) if config.init else None
+    sounds, cache, dev_cache = group.host_first(
+        lambda: (
+            {name: found for name in KINDS if (found := open_sounds(name, getattr(config, name)))},
+            open_cache(data, caches_folder()),
+            open_cache(dev, caches_folder(), exact=True) if dev else None,
+        )
+    )
     normalizer, features = Normalizer(), FeatureConfig(statistics=config.statistics)
     alphabet = _units(config, [normalizer(utterance.text) for utterance in data], origin)
     model = config.model(len(alphabet), features.n_mels)
-    cache = open_cache(data, caches_folder())
     good, problems = examples(data, cache, normalizer, alphabet, model, features, config.max_seconds)
     left_out = report(problems, len(data), config.subsampling, features.hop_ms, config.units)
     for line in (*left_out, *noise_report(good, cache)):
@@ -114,19 +136,23 @@ def prepare(
         lexicon = Lexicon.read(config.lexicon, normalizer)
         targets = PhoneTargets.of((normalizer(data[example.number].text) for example in good), lexicon)
         good = with_phones(good, targets, cache, model, features)
-    dev_set = DevSet.of(dev, open_cache(dev, caches_folder(), exact=True)) if dev else None
+    dev_set = DevSet.of(dev, dev_cache) if dev_cache else None
     for i, why in (dev_set.cache.errors if dev_set else {}).items():
         print(f"dev: {dev[i].id} counts as deleted, unreadable audio: {why}", file=sys.stderr)
     settings = dataclasses.asdict(config)
     mixed_with = [(name, fingerprint(found.cache, found.numbers)) for name, found in sorted(sounds.items())]
     learned = fingerprint(cache, [(example.number, example.ids, example.phones) for example in good] + mixed_with)
     chosen_by = fingerprint(dev_set.cache, dev_set.references) if dev_set else ""
-    folder.settle({"settings": settings, "data": learned, "dev": chosen_by, "origin": origin}, resume)
-    folder.write_lines("data_report.jsonl", map(dataclasses.asdict, problems))
+    if group.leads:
+        folder.settle({"settings": settings, "data": learned, "dev": chosen_by, "origin": origin}, resume)
+        folder.write_lines("data_report.jsonl", map(dataclasses.asdict, problems))
     if not good or (strict and problems):
         found = f"{len(good)} of {len(data)} utterances can be trained on"
         raise Error(f"{found}{', and --strict asks for all' * strict}; {folder.path}/data_report.jsonl says why")
     hours = sum(example.seconds for example in good) / 3600
+    found = [(name, sounds[name].numbers, sounds[name].cache.lengths) for name in sorted(sounds)]
+    found += [(dev_set.references, dev_set.cache.lengths)] if dev_set else []
+    _check_same(group, [alphabet.symbols, *((each.number, each.seconds, each.ids) for each in good), *found])
     tokens = "pieces" if config.units == "subwords" else "characters"
     print(f"{len(good)} utterances, {hours:.2f} hours, {len(alphabet) - 1} {tokens}", file=sys.stderr)
     if targets:
@@ -139,6 +165,16 @@ def prepare(
     return Job(
         config, model, features, alphabet, normalizer, cache, good, phones, sounds, dev_set, folder.path, info, resume
     )
+
+
+def _check_same(group: Group, found: object) -> None:
+    """Make sure that all hosts have found the same data: each would train another model."""
+    digest = hashlib.blake2b(repr(found).encode()).hexdigest()
+    if group.agreed(digest) != digest:
+        raise Error(
+            f"{platform.node()}: recordings, texts or noises are not those of the leading worker (rank 0); copy the "
+            "same files to all hosts"
+        )
 
 
 def _origin(folder: RunFolder, init: str, resume: bool) -> dict[str, object]:
@@ -219,10 +255,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         dev = _named_split(options.dev, corpus.read(options.dev), "dev")
     else:
         dev = [utterance for _, utterances in sources for utterance in utterances if utterance.split == "dev"]
-    config = _stored_config(options.out).updated(settings) if options.resume else configure({}, settings)
+    config = None if options.resume else configure({}, settings)  # before torch: wrong usage answers at once
     info = {"data": [_short(str(source.resolve())) for source in options.data], "licence": options.licence}
-    model = fit(data, dev, options.out, config, info, options.resume, options.strict)
-    print(model)
+    from asr.training.workers import joined
+
+    with joined() as group:
+        config = config or group.from_leader(lambda: _stored_config(options.out).updated(settings))
+        model = fit(data, dev, options.out, config, info, options.resume, options.strict, group)
+    if group.leads:
+        print(model)
     return 0
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -137,6 +138,7 @@ def training() -> TrainingFigures:
     Raises:
         asr.Error: the corpus is not there.
     """
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # these are figures of processor cores
     folder = corpora_folder() / "LibriSpeech" / "train-clean-5"
     if not folder.is_dir():
         raise Error(

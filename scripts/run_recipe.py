@@ -37,15 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = recipes.find(arguments.name)
     options, settings = _sort_settings(recipe, arguments.set)
     out = arguments.out or Path("data/runs") / recipe.name
-    splits = recipe.read(recipes.corpora_folder(), options)
-    for name, utterances in splits.items():
-        if utterances:
-            write_manifest(out / "manifests" / f"{name}.jsonl", utterances)
-    config = configure(recipe.settings, settings)
     info = {"data": [f"{recipe.name}: {recipe.description}"], "licence": recipe.licence}
     from asr.training.folder import RunFolder  # brings torch, and `--help` should not wait for it
+    from asr.training.workers import joined
 
-    model = fit(splits["train"], splits["dev"], out, config, info, resume=True)
+    with joined() as group:
+        splits = group.host_first(lambda: recipe.read(recipes.corpora_folder(), options))
+        for name, utterances in splits.items():
+            if utterances and group.leads:
+                write_manifest(out / "manifests" / f"{name}.jsonl", utterances)
+        config = configure(recipe.settings, settings)
+        model = fit(splits["train"], splits["dev"], out, config, info, resume=True, group=group)
+    if not group.leads:
+        return 0
     minutes = RunFolder(out).progress().seconds / 60
     recognizer = load(str(model))
     status = 0

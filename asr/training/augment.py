@@ -128,11 +128,11 @@ def spec_augment(features: Tensor, lengths: Tensor, config: TrainConfig, hop_ms:
     """
     from torchaudio.functional import mask_along_axis
 
-    masked = features.clone()
+    masked, counts = features.clone(), lengths.tolist()
     with torch.random.fork_rng(devices=[]):
         for i, seed in enumerate(seeds):
-            torch.manual_seed(seed)
-            frames = int(lengths[i])
+            torch.default_generator.manual_seed(seed)  # the CPU's, which draws masks; a GPU's draws dropout
+            frames = counts[i]
             utterance = masked[i, :frames].T.unsqueeze(0)  # (T, M) -> (1, M, T)
             for _ in range(config.frequency_masks):
                 utterance = mask_along_axis(utterance, config.frequency_width, 0.0, axis=1)

@@ -63,7 +63,7 @@ class TrainConfig:
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
         seed: draws weights, order, augmentation and dropout.
         bf16: compute in bfloat16 where that is faster; the loss and the softmax stay in fp32.
-        workers: processes that share each batch; 0 means one a core on a CPU.
+        workers: processes that share each batch; 0 means one a GPU, or one a core where there is none.
     """
 
     subsampling: int = 4

@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from asr import Error
 from asr.checkpoint import read_tensors, write_tensors
 from asr.training.config import TrainConfig
+from asr.training.workers import Group
 
 
 class RunError(Error):
@@ -138,14 +139,14 @@ class RunFolder:
                 tensors.update({f"{number}.{i}.{name}": tensor for name, tensor in state.items()})
         write_tensors(self.state, tensors, {"progress": json.dumps(vars(progress))})
 
-    def load_state(self, learner: nn.Module, optimizers: Sequence[Optimizer]) -> Progress:
-        """Put a saved state into all that learns and its optimizers, in place.
+    def load_state(self, learner: nn.Module, optimizers: Sequence[Optimizer], group: Group) -> Progress:
+        """Put a saved state, which the leading worker gives to the others, into all that learns and its optimizers.
 
         Raises:
             CheckpointError: the file is damaged.
             RunError: it belongs to a model of other sizes.
         """
-        tensors, metadata = read_tensors(self.state)
+        tensors, metadata = group.from_leader(lambda: read_tensors(self.state))
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
         weights = {}
         for name, tensor in tensors.items():

@@ -108,12 +108,13 @@ class Trainer:
         self.learner = nn.ModuleDict({"model": self.model})
         if job.phones:
             self.learner["phones"] = PhoneHead(job.model, len(job.phones))
+        self.learner.to(group.device)
         self.gradient = flat_gradient(self.learner)
         self.optimizers = optimizers(self.learner, self.config)
-        self.features = LogMel(job.features)
+        self.features = LogMel(job.features).to(group.device)
         self.audio = job.cache.reader()
         self.sounds = {setting: sounds.reader() for setting, sounds in job.sounds.items()}
-        self.bf16 = self.config.bf16 and bf16_pays()
+        self.bf16 = self.config.bf16 and bf16_pays(group.device)
         self.folder = RunFolder(job.out)
         self.progress = Progress(steps=self.config.steps)
         self.bad_steps = 0
@@ -146,7 +147,7 @@ class Trainer:
 
     def restore(self) -> None:
         """Go on from the saved state."""
-        self.progress = self.folder.load_state(self.learner, self.optimizers)
+        self.progress = self.folder.load_state(self.learner, self.optimizers, self.group)
         if self.group.leads:
             self.folder.remove_parts()
             self.folder.rewind_log(self.progress.step)
@@ -247,11 +248,13 @@ class Trainer:
     def _backward(self, mine: list[Example], batch: list[Example]) -> float:
         """Add a worker's part of the batch to the gradient; returns its part of the loss per token, phones apart."""
         self.learner.train()
-        features, frames = self.features(*pad([self._augmented(example) for example in mine]))
+        device = self.group.device
+        samples, lengths = pad([self._augmented(example) for example in mine])
+        features, frames = self.features(samples.to(device), lengths.to(device))
         features = warp_frequencies(features, self.config.vtlp, self.job.features, self._seeds("vtlp", mine))
         features = spec_augment(features, frames, self.config, self.job.features.hop_ms, self._seeds("masks", mine))
         weight = self.config.phone_weight if self.job.phones else 0.0
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             log_probs, layers, frames = self.model.with_layers(features, frames)
             if weight:
                 phone_log_probs = self.learner["phones"](layers[self.config.phone_layer - 1], frames)
@@ -418,20 +421,20 @@ def summed_ctc(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[in
         lengths: (B,) int64 frames.
         targets: B texts as ids; those without any count nothing.
     """
-    rows = torch.tensor([i for i, target in enumerate(targets) if target], dtype=torch.int64)
-    ids = torch.tensor([token for target in targets for token in target], dtype=torch.int64)
-    target_lengths = torch.tensor([len(target) for target in targets if target], dtype=torch.int64)
+    rows = [i for i, target in enumerate(targets) if target]
+    ids = torch.tensor([token for target in targets for token in target], device=log_probs.device)
+    target_lengths = torch.tensor([len(targets[i]) for i in rows], device=log_probs.device)
+    if not rows:
+        return log_probs[:, :0].sum()  # 0, with a gradient
     if len(rows) < len(targets):
         log_probs, lengths = log_probs[:, rows], lengths[rows]
-    if len(rows) == 0:
-        return log_probs.sum()  # 0, with a gradient for the workers to add up
     return ctc_loss(log_probs, ids, lengths, target_lengths, blank=BLANK, reduction="sum")
 
 
 def flat_gradient(model: nn.Module) -> Tensor:
     """One vector that holds the gradients of all parameters, which become views of it: added up in one call."""
     parameters = list(model.parameters())
-    flat = torch.zeros(sum(parameter.numel() for parameter in parameters))
+    flat = torch.zeros(sum(parameter.numel() for parameter in parameters), device=parameters[0].device)
     start = 0
     for parameter in parameters:
         parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
@@ -447,7 +450,9 @@ def average_buffers(model: nn.Module, group: Group) -> None:
             buffer /= group.size
 
 
-def bf16_pays() -> bool:
-    """Whether the CPU multiplies bf16 matrices in hardware; elsewhere bf16 is slower than fp32."""
+def bf16_pays(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 matrices in hardware; elsewhere bf16 is slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

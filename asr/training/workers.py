@@ -1,15 +1,21 @@
-"""Data-parallel workers: processes that share each batch and add up their gradients."""
+"""Data-parallel workers: processes that share each batch and add up their gradients.
+
+A run starts its own (`launch`), or torchrun has started them, on one host or several, and the process is itself one of
+them (`joined`, `take_part`). Either way there is one worker a GPU (nccl), or one a core where there is none (gloo).
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
+from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
@@ -26,14 +32,38 @@ T = TypeVar("T")
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**26)}
 STOPS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 10.0  # for the other workers to end by themselves when one has failed
+CPU = torch.device("cpu")
+PATIENCE = timedelta(hours=6)  # for one another: a host may have hundreds of hours of audio to decode first
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # set in the processes that it starts
+
+
+class PeerLost(RuntimeError):
+    """Another worker has ended, or cannot be reached."""
+
+
+@contextmanager
+def _among_peers() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # gloo and nccl tell no more precisely
+        raise PeerLost(str(error)) from error
 
 
 @dataclass(frozen=True)
 class Group:
-    """The workers of a run: how many, and which one this process is."""
+    """The workers of a run: how many, and which one this process is.
+
+    Args:
+        rank, size: number of this worker, and how many there are.
+        local_rank: its number among those of its host.
+        device: where it computes.
+        stop: is set when it shall end.
+    """
 
     rank: int = 0
     size: int = 1
+    local_rank: int = 0
+    device: torch.device = CPU
     stop: threading.Event = field(default_factory=threading.Event, compare=False)  # set: end at the next good place
 
     @property
@@ -48,14 +78,16 @@ class Group:
     def add_up(self, tensor: torch.Tensor) -> None:
         """Replace a tensor by its sum over the workers."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with _among_peers():
+                dist.all_reduce(tensor)
 
     def gather(self, items: list[T]) -> list[T]:
         """The items of all workers, in the order that `share` took them from."""
         if self.size == 1:
             return items
         parts: list[list[T]] = [[] for _ in range(self.size)]
-        dist.all_gather_object(parts, items)
+        with _among_peers():
+            dist.all_gather_object(parts, items)
         joined = [None] * sum(map(len, parts))
         for rank, part in enumerate(parts):
             joined[rank :: self.size] = part
@@ -66,13 +98,104 @@ class Group:
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        with _among_peers():
+            dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def from_leader(self, call: Callable[[], T]) -> T:
+        """What a call gives in the leading worker, such as what it reads from the run's folder, which others lack."""
+        return self.agreed(call() if self.leads else None)
 
-def default_workers() -> int:
-    """One a core: two single-threaded processes train faster than one process with two threads."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def host_first(self, call: Callable[[], T]) -> T:
+        """What a call gives here, made by one worker of each host first: what it leaves on disk, the others find."""
+        if self.local_rank == 0:
+            found = call()
+        self.add_up(torch.zeros(1))  # returns when all have come here
+        return found if self.local_rank == 0 else call()
+
+    def said_once(self) -> AbstractContextManager[object]:
+        """While it lasts only the leading worker is heard on stderr: the others have the same to say."""
+        return nullcontext() if self.leads else redirect_stderr(io.StringIO())
+
+
+def under_torchrun() -> bool:
+    """Whether this process has joined workers that torchrun has started."""
+    return dist.is_initialized()
+
+
+def worker_count(group: Group, wanted: int) -> int:
+    """How many workers share each batch: those that torchrun has started, or those that `launch` shall start.
+
+    Args:
+        wanted: 0 means as many as torchrun has started, else one a GPU, else one a core: two single-threaded processes
+            train faster than one process with two threads.
+
+    Raises:
+        asr.Error: torchrun has started another number, or there are fewer GPUs.
+    """
+    if under_torchrun():
+        if wanted not in (0, group.size):
+            raise Error(
+                f"torchrun has started {group.size} workers, but the run has the setting workers={wanted}; start as "
+                f"many, or begin a run with workers={group.size}"
+            )
+        return group.size
+    gpus = torch.cuda.device_count()
+    if gpus and wanted > gpus:
+        raise Error(f"workers={wanted}, but a worker needs a GPU for itself and there are {gpus}; set workers={gpus}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return wanted or gpus or cores
+
+
+@contextmanager
+def joined() -> Iterator[Group]:
+    """While it lasts, the group of workers that torchrun has started this process for; alone, where it has not.
+
+    Raises:
+        asr.Error: more workers than GPUs on this host, or another worker has ended.
+    """
+    if any(name not in os.environ for name in TORCHRUN):
+        yield Group()
+        return
+    rank, size, local_rank = (int(os.environ[name]) for name in TORCHRUN[:3])
+    gpus = torch.cuda.device_count()
+    if gpus and local_rank >= gpus:
+        raise Error(f"this host has {gpus} GPUs; start as many workers (torchrun --nproc-per-node {gpus})")
+    with _connected(Group(rank, size, local_rank, _device(local_rank)), "env://") as group:
+        try:
+            yield group
+        except PeerLost as error:
+            raise Error(f"another worker has ended, and says why, or cannot be reached ({error})") from None
+
+
+def take_part(group: Group, work: Callable[..., None], *arguments: object) -> None:
+    """Run `work(group, *arguments)` as one of the workers that torchrun has started; Ctrl-C and SIGTERM set its `stop`.
+
+    torchrun passes them on to all workers of its host, and gives them 30 s to end.
+    """
+    with _stops_handled(lambda *_: group.stop.set()):
+        work(group, *arguments)
+
+
+def _device(local_rank: int) -> torch.device:
+    """Where a worker computes."""
+    if not torch.cuda.is_available():
+        return CPU
+    torch.cuda.set_device(local_rank)
+    torch.backends.cudnn.allow_tf32 = False  # fp32 is what inference promises, and bf16=false asks for
+    return torch.device("cuda", local_rank)
+
+
+@contextmanager
+def _connected(group: Group, meeting_point: str) -> Iterator[Group]:
+    """While it lasts, the workers can reach one another."""
+    torch.set_num_threads(1)  # more would wait for one another, and collapse when anything else runs
+    backend = "gloo" if group.device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, meeting_point, PATIENCE, world_size=group.size, rank=group.rank)
+    try:
+        yield group
+    finally:
+        dist.destroy_process_group()
 
 
 def launch(workers: int, work: Callable[..., None], *arguments: object) -> None:
@@ -122,13 +245,20 @@ def _stops_passed_on(processes: Sequence[BaseProcess]) -> Iterator[threading.Eve
             if process.is_alive():
                 os.kill(process.pid, signal.SIGINT)
 
+    with _stops_handled(pass_on):
+        yield asked
+
+
+@contextmanager
+def _stops_handled(handle: Callable[..., None]) -> Iterator[None]:
+    """While it lasts, Ctrl-C and SIGTERM come to this function, unless they are ignored."""
     if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
-        yield asked
+        yield
         return
-    passed_on = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # as under nohup
-    before = {number: signal.signal(number, pass_on) for number in passed_on}
+    heeded = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # as under nohup
+    before = {number: signal.signal(number, handle) for number in heeded}
     try:
-        yield asked
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -166,18 +296,15 @@ def _cause(error: ProcessException, processes: ProcessContext, folder: Path) -> 
 
 
 def _worker(rank: int, size: int, folder: Path, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
-    group = Group(rank, size)
-    signal.signal(signal.SIGINT, _stopper(group.stop, os.getppid()))
-    torch.set_num_threads(1)  # more would wait for one another, and collapse when anything else runs
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
-    try:
-        work(group, *arguments)
-        status = 0
-    except (Error, OSError) as error:
-        (folder / f"error-{rank}").write_text(str(error), encoding="utf-8")  # for `_cause`
-        status = 1
-    finally:
-        dist.destroy_process_group()
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, _stopper(stop, os.getppid()))
+    with _connected(Group(rank, size, rank, _device(rank), stop), f"file://{folder}/rendezvous") as group:
+        try:
+            work(group, *arguments)
+            status = 0
+        except (Error, OSError) as error:
+            (folder / f"error-{rank}").write_text(str(error), encoding="utf-8")  # for `_cause`
+            status = 1
     # gloo's threads may still let go of tensors, and abort where the interpreter is half gone by then (pytorch pull
     # request 179291): everything is written, so leave without taking the interpreter down step by step.
     sys.stdout.flush()
