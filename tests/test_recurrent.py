@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -42,6 +44,22 @@ def test_exact(lengths: list[int], padding: int, cell: str, bidirectional: bool,
     towards = torch.randn_like(expected)  # also in the padding, where nothing may flow back
     for ours, torchs in zip(gradients(found, towards, layer, x), gradients(expected, towards, layer, x), strict=True):
         torch.testing.assert_close(ours, torchs, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, where cuDNN computes the layer")
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_a_gpu_computes_what_the_cpu_does(cell: str) -> None:
+    torch.manual_seed(0)
+    layer = Recurrent(cell, INPUT, HIDDEN).double()
+    x, lengths = torch.randn(6, 3, INPUT, dtype=torch.double, requires_grad=True), torch.tensor([6, 2, 5])
+    expected = layer(x, lengths)
+    towards = torch.randn_like(expected)
+    there, on_gpu = copy.deepcopy(layer).cuda(), x.detach().cuda().requires_grad_()
+    found = there(on_gpu, lengths.cuda())
+    torch.testing.assert_close(found.cpu(), expected)
+    pairs = zip(gradients(found, towards.cuda(), there, on_gpu), gradients(expected, towards, layer, x), strict=True)
+    for ours, cpus in pairs:
+        torch.testing.assert_close(ours.cpu(), cpus)
 
 
 def test_gradients_that_are_not_contiguous() -> None:

@@ -21,7 +21,11 @@ import torch
 
 from asr.checkpoint import read_tensors
 from asr.corpus import Utterance, read, write_manifest
-from asr.training.workers import TORCHRUN, Group
+from asr.train import prepare
+from asr.training.config import TrainConfig, parse_settings
+from asr.training.folder import RunFolder
+from asr.training.loop import Trainer
+from asr.training.workers import CPU, TORCHRUN, Group, device_of
 
 PROJECT = Path(__file__).resolve().parents[1]
 PATIENCE = 600  # s: what hangs fails in the end, what only waits for a busy machine does not
@@ -38,6 +42,7 @@ SETTINGS = {
     "steps": STEPS,
     "evaluations": 2,
 }
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, to train there")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="workers meet through gloo, which needs Unix here")
 
 
@@ -64,10 +69,10 @@ def command(host: Path, out: Path, *options: str, **settings: object) -> list[st
     return ["-m", "asr.train", str(host / "data.jsonl"), "--out", str(out), *pairs, *options]
 
 
-def start(host: Path, line: list[str]) -> subprocess.Popen[str]:
-    """Start a command on a host, which has a cache of its own; here no GPU is seen."""
+def start(host: Path, line: list[str], gpus: str = "") -> subprocess.Popen[str]:
+    """Start a command on a host, which has a cache of its own and sees only these GPUs, given by number."""
     environment = {name: value for name, value in os.environ.items() if name not in TORCHRUN}
-    environment |= {"ASR_CACHE": str(host / "cache"), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment |= {"ASR_CACHE": str(host / "cache"), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": gpus}
     pipe = subprocess.PIPE
     return subprocess.Popen(line, cwd=PROJECT, env=environment, stdout=pipe, stderr=pipe, text=True)
 
@@ -186,3 +191,29 @@ def test_one_worker_of_each_host_calls_first(monkeypatch: pytest.MonkeyPatch) ->
     for local_rank in (0, 1):
         Group(local_rank=local_rank).host_first(lambda rank=local_rank: order.append(rank))
     assert order == [0, "all have come", "all have come", 1]
+
+
+@needs_gpu
+def test_a_gpu_has_the_losses_of_the_cpu_which_goes_on_from_its_state(
+    host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASR_CACHE", str(host / "cache"))
+    config = TrainConfig().updated(parse_settings(f"{name}={value}" for name, value in SETTINGS.items()))
+    job = prepare(read(host / "data.jsonl"), [], RunFolder(tmp_path), config, {})
+    losses = {}
+    for device in (CPU, device_of(0)):
+        trainer = Trainer(Group(device=device), job)
+        trainer.plan()
+        losses[device.type] = [trainer.update(batch) for batch in [[0, 1, 2, 3], [4, 5, 6], [7, 8]] * 2]
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=1e-4)
+    trainer.folder.save_state(trainer.model, trainer.optimizer, trainer.progress)
+    resumed = Trainer(Group(), job)
+    resumed.restore()
+    assert resumed.update([9, 10]) == pytest.approx(trainer.update([9, 10]), rel=1e-4)
+
+
+@needs_gpu
+def test_the_command_trains_on_a_gpu(host: Path) -> None:
+    for line, out in (([sys.executable], host / "gpu"), (torchrun(1), host / "gpu by torchrun")):
+        ((status, _, error),) = finish(start(host, [*line, *command(host, out)], gpus="0"))
+        assert status == 0 and f"{STEPS} steps, 1 workers, fp32" in error, error

@@ -161,7 +161,7 @@ def joined() -> Iterator[Group]:
     gpus = torch.cuda.device_count()
     if gpus and local_rank >= gpus:
         raise Error(f"this host has {gpus} GPUs; start as many workers (torchrun --nproc-per-node {gpus})")
-    with _connected(Group(rank, size, local_rank, _device(local_rank)), "env://") as group:
+    with _connected(Group(rank, size, local_rank, device_of(local_rank)), "env://") as group:
         try:
             yield group
         except PeerLost as error:
@@ -177,11 +177,11 @@ def take_part(group: Group, work: Callable[..., None], *arguments: object) -> No
         work(group, *arguments)
 
 
-def _device(local_rank: int) -> torch.device:
-    """Where a worker computes."""
+def device_of(local_rank: int) -> torch.device:
+    """Where a worker computes: the GPU of its number on this host, or the CPU where there is none."""
     if not torch.cuda.is_available():
         return CPU
-    torch.cuda.set_device(local_rank)
+    torch.cuda.setdevice_of(local_rank)
     torch.backends.cudnn.allow_tf32 = False  # fp32 is what inference promises, and bf16=false asks for
     return torch.device("cuda", local_rank)
 
@@ -298,7 +298,7 @@ def _cause(error: ProcessException, processes: ProcessContext, folder: Path) -> 
 def _worker(rank: int, size: int, folder: Path, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGINT, _stopper(stop, os.getppid()))
-    with _connected(Group(rank, size, rank, _device(rank), stop), f"file://{folder}/rendezvous") as group:
+    with _connected(Group(rank, size, rank, device_of(rank), stop), f"file://{folder}/rendezvous") as group:
         try:
             work(group, *arguments)
             status = 0
