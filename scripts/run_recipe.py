@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from asr.training.workers import joined
 
     with joined() as group:
-        splits = group.host_first(lambda: recipe.read(recipes.corpora_folder(), options))
+        with group.said_once():
+            splits = group.host_first(lambda: recipe.read(recipes.corpora_folder(), options))
         for name, utterances in splits.items():
             if utterances and group.leads:
                 write_manifest(out / "manifests" / f"{name}.jsonl", utterances)
