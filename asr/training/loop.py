@@ -30,6 +30,7 @@ from asr.training.config import TrainConfig
 from asr.training.dev import DevSet
 from asr.training.folder import Progress, RunFolder
 from asr.training.initial import adopt
+from asr.training.meter import Meter
 from asr.training.noise import Sounds, add_noise, reverberate
 from asr.training.optimizer import optimizers
 from asr.training.phones import PhoneHead
@@ -37,7 +38,6 @@ from asr.training.prepare import Example, samples_needed
 from asr.training.workers import Group
 
 PROBE_WARMUP, PROBE_STEPS = 3, 15  # steps that measure the speed for `minutes`: not counted, counted
-PRINT_SECONDS = 15.0  # between two lines of progress
 BAD_STEPS = 5  # steps in a row with a loss that is not finite before training stops
 BLANKS_ARE_NORMAL = 0.3  # share of the run in which blank-only output is no reason to worry
 HEARD = 8  # training utterances that are listened to for blank-only output where there is no dev set
@@ -360,57 +360,6 @@ class Trainer:
 
     def _say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
-
-
-class Meter:
-    """Loss and speed since the last line of progress, and the time since the run began."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.earlier = progress.seconds  # of a run that was resumed
-        self.first_step = progress.step
-        self.began = time.monotonic()
-        self.clear()
-
-    def clear(self) -> None:
-        """Begin a new line."""
-        self.since = time.monotonic()
-        self.loss, self.count, self.audio = 0.0, 0, 0.0
-
-    def add(self, loss: float, seconds: float) -> None:
-        """Count a step: its loss per token, and its audio without padding."""
-        if math.isfinite(loss):  # else the step was skipped
-            self.loss += loss
-            self.count += 1
-        self.audio += seconds
-
-    def due(self) -> bool:
-        """Time for a line."""
-        return time.monotonic() - self.since >= PRINT_SECONDS
-
-    def seconds(self) -> float:
-        """Wall-clock seconds of training, earlier parts of the run included."""
-        return self.earlier + time.monotonic() - self.began
-
-    def entry(self, progress: Progress, rate: float) -> dict[str, float]:
-        """What the log keeps."""
-        return {
-            "step": progress.step,
-            "epoch": progress.epoch,
-            "seconds": round(self.seconds(), 1),
-            "loss": self.loss / max(1, self.count),
-            "learning_rate": rate,
-            "audio_hours_per_hour": self.audio / (time.monotonic() - self.since),
-        }
-
-    def line(self, progress: Progress) -> str:
-        """What a person reads."""
-        per_step = (time.monotonic() - self.began) / (progress.step - self.first_step)
-        left = per_step * (progress.steps - progress.step)
-        loss, speed = self.loss / max(1, self.count), self.audio / (time.monotonic() - self.since)
-        return (
-            f"step {progress.step}/{progress.steps} epoch {progress.epoch + 1} loss {loss:.3f} {speed:.0f} h/h "
-            f"{left / 60:.1f} min left"
-        )
 
 
 def summed_ctc(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
