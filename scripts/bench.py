@@ -294,7 +294,7 @@ class PeerTrainer(Trainer):
     """The training loop's step around the peer, in fp32."""
 
     def __init__(self, group: Group, job: Job, time_stride: int) -> None:
-        config = dataclasses.replace(job.config, bf16=False)
+        config = dataclasses.replace(job.config, bf16=False, average=0.0)
         super().__init__(group, dataclasses.replace(job, config=config, phones=()))
         self.model = DeepSpeech(job.model, time_stride)
         self.learner = nn.ModuleDict({"model": self.model})

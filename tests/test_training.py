@@ -27,6 +27,7 @@ from asr.corpus import Utterance, read, write_manifest
 from asr.features import FeatureConfig
 from asr.model import ModelConfig
 from asr.text import Alphabet, Normalizer, Subwords
+from asr.training.average import averaged_copy, decay_after, move_towards
 from asr.training.batches import epoch_batches
 from asr.training.cache import open_cache
 from asr.training.config import TrainConfig
@@ -40,14 +41,15 @@ RATE = 16_000
 PATIENCE = 600  # s: what hangs fails in the end, what only waits for a busy machine does not
 LETTERS = "abcdefgh"
 
-# Small enough for seconds of training; dropout, masks and batch normalisation take part, so that a resumed run has
-# all to restore that there is.
+# Small enough for seconds of training; dropout, masks, batch normalisation and averaged weights take part, so that a
+# resumed run has all to restore that there is.
 TINY = {
     "layers": 1,
     "hidden": 48,
     "channels": 48,
     "norm": "batch",
     "learning_rate": 0.01,
+    "average": 0.1,
     "frequency_width": 5,
     "speed": 0.0,  # another speed is another pitch, which here is another letter
     "vtlp": 0.0,
@@ -214,7 +216,7 @@ def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(speech, train
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert (out / "dev.jsonl").read_bytes() == (whole / "dev.jsonl").read_bytes()
     states = [checkpoint.read_tensors(folder / "state.safetensors")[0] for folder in (out, whole)]
-    assert states[0].keys() == states[1].keys()
+    assert states[0].keys() == states[1].keys() >= {"model.output.bias", "average.output.bias"}
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert dev_scores(out) == dev_scores(whole)
 
@@ -497,12 +499,56 @@ def test_a_dev_set_that_cannot_be_read_counts_with_all_its_words_deleted(speech,
     assert (score["wer"], score["deletions"], score["words"], score["utterances"]) == (1.0, 12, 12, 4)
 
 
-def test_without_a_dev_set_the_newest_model_is_kept(speech, tmp_path):
-    train(Group(), job_of(read(speech / "train.jsonl"), tmp_path, steps=6, evaluations=2))
+@pytest.mark.parametrize(("average", "kept_part"), [(0.0, "learner.model"), (0.5, "average")])
+def test_without_a_dev_set_the_newest_model_is_kept(average, kept_part, speech, tmp_path):
+    train(Group(), job_of(read(speech / "train.jsonl"), tmp_path, steps=6, evaluations=2, average=average))
     kept = checkpoint.load(tmp_path / "model.safetensors")
     state, _ = checkpoint.read_tensors(tmp_path / "state.safetensors")
     assert kept.info["step"] == kept.info["steps"] == 6
-    assert all(torch.equal(weight, state[f"learner.model.{name}"]) for name, weight in kept.weights.items())
+    assert all(torch.equal(weight, state[f"{kept_part}.{name}"]) for name, weight in kept.weights.items())
+
+
+def test_the_model_that_is_kept_is_the_average_of_its_latest_weights(speech, tmp_path):
+    """By hand: of 8 steps the average reaches back over 4, but in the beginning over fewer."""
+    trainer = Trainer(Group(), job_of(read(speech / "train.jsonl"), tmp_path, steps=8, average=0.5, norm="batch"))
+    trainer.plan()
+    expected = {name: tensor.double() for name, tensor in trainer.model.state_dict().items()}
+    for step, decay in enumerate([1 / 10, 2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15, 7 / 16, 8 / 17]):
+        assert decay < 1 - 1 / 4
+        trainer.update([2 * step, 2 * step + 1])
+        trainer._advance(step=step + 1)
+        for name, tensor in trainer.model.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * tensor.double()
+    trainer._evaluate()
+    kept, latest = checkpoint.load(tmp_path / "model.safetensors").weights, trainer.model.state_dict()
+    assert {"norms.0.running_mean", "norms.0.running_var", "output.weight"} <= kept.keys()
+    for name, weight in kept.items():
+        if weight.is_floating_point():
+            assert torch.allclose(weight.double(), expected[name], rtol=1e-5, atol=1e-7), name
+            assert not torch.equal(weight, latest[name]), name
+
+
+def test_an_average_reaches_back_over_its_horizon_once_it_has_begun():
+    """A weight that jumps from 0 to 1 is 1 - 1/e in the average after `horizon` steps."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = averaged_copy(model)
+    for weight in (model.weight, average.weight):
+        torch.nn.init.zeros_(weight)
+    torch.nn.init.ones_(model.weight)
+    for updates in range(10_000, 10_100):
+        move_towards(average, model, decay_after(updates, horizon=100))
+    assert average.weight.item() == pytest.approx(1 - 1 / math.e, abs=0.002)
+
+
+def test_the_averaged_model_is_what_the_dev_set_scores(speech, tmp_path):
+    utterances = read(speech / "train.jsonl")
+    trainer = Trainer(Group(), job_of(utterances, tmp_path, utterances[:3], steps=4))
+    trainer._advance(step=2)
+    torch.nn.init.constant_(trainer.model.output.bias[:1], 100.0)  # only blanks
+    torch.nn.init.constant_(trainer.average.output.bias[trainer.job.alphabet.encode("a")[0]], 100.0)
+    trainer._evaluate()
+    (line, *_) = (tmp_path / "dev.jsonl").read_text().splitlines()
+    assert json.loads(line)["hypothesis"] == "a"
 
 
 def test_minutes_become_a_number_of_steps_that_repeats_the_run(speech, tmp_path, capsys):
@@ -559,9 +605,8 @@ def test_a_run_is_not_resumed_with_other_data(speech, tmp_path):
 
 def test_among_models_of_equal_wer_the_one_with_fewer_wrong_characters_is_kept(speech, tmp_path):
     """Early on every word is wrong in every model; the newest, not the first, is then worth keeping."""
-    trainer = Trainer(
-        Group(), job_of(read(speech / "train.jsonl"), tmp_path, read(speech / "train.jsonl")[:3], steps=4)
-    )
+    utterances = read(speech / "train.jsonl")
+    trainer = Trainer(Group(), job_of(utterances, tmp_path, utterances[:3], steps=4, average=0.0))
     trainer.progress = dataclasses.replace(trainer.progress, best=(1.0, 2.0), step=2)
     torch.nn.init.constant_(trainer.model.output.bias[:1], 100.0)  # only blanks: WER and CER are 1
     trainer._evaluate()
@@ -583,6 +628,7 @@ def test_minutes_that_are_too_few_are_an_error(speech, tmp_path):
         "steps=-5",
         "epochs=nan",
         "warmup=3",
+        "average=1.5",
         "learning_rate=inf",
         "hiden=3",
         "units=words",

@@ -18,7 +18,7 @@ LEAST = {
     "evaluations": 1,
     **dict.fromkeys(("minutes", "steps", "epochs", "warmup", "weight_decay", "seed", "workers"), 0),
     **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width", "trim", "speed", "vtlp"), 0),
-    **dict.fromkeys(("noise_share", "room_share", "low_pass", "phone_weight"), 0),
+    **dict.fromkeys(("noise_share", "room_share", "low_pass", "phone_weight", "average"), 0),
     "pieces": 1,
 }
 UNITS = ("letters", "subwords")
@@ -47,6 +47,8 @@ class TrainConfig:
         muon: the recurrent layers' matrices learn by Muon, all else by AdamW; false: all by AdamW.
         weight_decay: decoupled (AdamW; Loshchilov and Hutter 2019), on matrices only.
         clip: largest norm of a step's gradient.
+        average: the model that is scored and kept has the exponential moving average of the weights over this share of
+            the steps (`asr.training.average`), such as 0.02; 0: the weights as they are.
         frequency_masks, frequency_width: SpecAugment (Park et al. 2019): masks an utterance, widest in mel bands.
         time_masks, time_width: masks for every second of an utterance, widest in frames.
         trim: either end of an utterance is cut off, by up to this share of it; for words cut more or less tightly.
@@ -88,6 +90,7 @@ class TrainConfig:
     muon: bool = True
     weight_decay: float = 0.01
     clip: float = 5.0
+    average: float = 0.0
     frequency_masks: int = 2
     frequency_width: int = 8
     time_masks: float = 0.3
@@ -120,7 +123,7 @@ class TrainConfig:
         for name, least in LEAST.items():
             if not least <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("warmup", "noise_share", "room_share", "low_pass", "phone_weight"):
+        for name in ("warmup", "noise_share", "room_share", "low_pass", "phone_weight", "average"):
             if getattr(self, name) > 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 1")
         if not -math.inf < self.snr_low <= self.snr_high < math.inf:

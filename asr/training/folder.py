@@ -5,7 +5,8 @@ data_report.jsonl   utterances that were left out of training, and why
 log.jsonl           one object for every line of progress and every dev score
 dev.jsonl           the best model's dev texts beside their references
 model.safetensors   the best model by dev WER; without a dev set the newest
-state.safetensors   weights, optimizers and place in the schedule after the last evaluation, or where it was stopped
+state.safetensors   weights, their average, optimizers and place in the schedule, after the last evaluation or where it
+                    was stopped
 """
 
 from __future__ import annotations
@@ -131,16 +132,20 @@ class RunFolder:
         except ValueError as error:
             raise RunError(f"{path}: damaged ({error}); start another run (--out)") from None
 
-    def save_state(self, learner: nn.Module, optimizers: Sequence[Optimizer], progress: Progress) -> None:
-        """Everything that the next step depends on."""
-        tensors = {f"learner.{name}": tensor for name, tensor in learner.state_dict().items()}
+    def save_state(self, modules: Mapping[str, nn.Module], optimizers: Sequence[Optimizer], progress: Progress) -> None:
+        """Everything that the next step depends on.
+
+        Args:
+            modules: name in the file -> what is trained, and the average where there is one.
+        """
+        tensors = {f"{part}.{name}": tensor for part in modules for name, tensor in modules[part].state_dict().items()}
         for number, optimizer in enumerate(optimizers):
             for i, state in optimizer.state_dict()["state"].items():
                 tensors.update({f"{number}.{i}.{name}": tensor for name, tensor in state.items()})
         write_tensors(self.state, tensors, {"progress": json.dumps(vars(progress))})
 
-    def load_state(self, learner: nn.Module, optimizers: Sequence[Optimizer], group: Group) -> Progress:
-        """Put a saved state, which the leading worker gives to the others, into all that learns and its optimizers.
+    def load_state(self, modules: Mapping[str, nn.Module], optimizers: Sequence[Optimizer], group: Group) -> Progress:
+        """Put a saved state, which the leading worker gives to the others, into modules and optimizers, in place.
 
         Raises:
             CheckpointError: the file is damaged.
@@ -148,16 +153,17 @@ class RunFolder:
         """
         tensors, metadata = group.from_leader(lambda: read_tensors(self.state))
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
-        weights = {}
+        weights: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
-            if part == "learner":
-                weights[rest] = tensor
-            elif part.isdecimal() and int(part) < len(states):
+            if part.isdecimal() and int(part) < len(states):
                 number, _, key = rest.partition(".")
                 states[int(part)].setdefault(int(number), {})[key] = tensor
+            else:
+                weights.setdefault(part, {})[rest] = tensor
         try:
-            learner.load_state_dict(weights)
+            for part, module in modules.items():
+                module.load_state_dict(weights.get(part, {}))
         except RuntimeError as error:
             raise RunError(f"{self.state}: does not fit the settings of this run ({error})") from None
         for optimizer, state in zip(optimizers, states, strict=True):

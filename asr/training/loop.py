@@ -24,6 +24,7 @@ from asr.recognizer import Recognizer, find_model, pad
 from asr.score import Score
 from asr.text import Normalizer, Units
 from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends, warp_frequencies
+from asr.training.average import averaged_copy, decay_after, move_towards
 from asr.training.batches import epoch_batches
 from asr.training.cache import AudioCache
 from asr.training.config import TrainConfig
@@ -109,6 +110,7 @@ class Trainer:
         if job.phones:
             self.learner["phones"] = PhoneHead(job.model, len(job.phones))
         self.learner.to(group.device)
+        self.average = averaged_copy(self.model) if self.config.average else None
         self.gradient = flat_gradient(self.learner)
         self.optimizers = optimizers(self.learner, self.config)
         self.features = LogMel(job.features).to(group.device)
@@ -147,7 +149,7 @@ class Trainer:
 
     def restore(self) -> None:
         """Go on from the saved state."""
-        self.progress = self.folder.load_state(self.learner, self.optimizers, self.group)
+        self.progress = self.folder.load_state(self._modules(), self.optimizers, self.group)
         if self.group.leads:
             self.folder.remove_parts()
             self.folder.rewind_log(self.progress.step)
@@ -169,6 +171,8 @@ class Trainer:
             self.job.dev.transcribe(self._recognizer(), self.group)
         per_evaluation = time.monotonic() - start
         self.learner.load_state_dict(before)
+        if self.average is not None:
+            self.average.load_state_dict(self.model.state_dict())
         for optimizer in self.optimizers:
             optimizer.state.clear()
         self.bad_steps = 0
@@ -200,7 +204,16 @@ class Trainer:
     def _save_state(self, meter: Meter) -> None:
         self._advance(seconds=meter.seconds())
         if self.group.leads:
-            self.folder.save_state(self.learner, self.optimizers, self.progress)
+            self.folder.save_state(self._modules(), self.optimizers, self.progress)
+
+    def _modules(self) -> dict[str, nn.Module]:
+        """What learns and, where there is one, the average, by the names that the saved state gives them."""
+        averaged = {} if self.average is None else {"average": self.average}
+        return {"learner": self.learner, **averaged}
+
+    def _kept_model(self) -> AcousticModel:
+        """What the dev set scores and the model file holds."""
+        return self.model if self.average is None else self.average
 
     def _advance(self, **changes: float) -> None:
         self.progress = dataclasses.replace(self.progress, **changes)
@@ -296,6 +309,9 @@ class Trainer:
             for parameters in optimizer.param_groups:
                 parameters["lr"] = self._rate()
             optimizer.step()
+        if self.average is not None:
+            horizon = self.config.average * self.progress.steps
+            move_towards(self.average, self.model, decay_after(self.progress.step, horizon))
 
     def _skip(self, examples: list[Example]) -> None:
         """Leave the weights as they are after a loss that is not finite; stop after several in a row."""
@@ -350,13 +366,13 @@ class Trainer:
 
     def _save_model(self, results: dict[str, object]) -> None:
         job = self.job
-        weights, info = self.model.state_dict(), {**job.info, "steps": self.progress.steps, **results}
+        weights, info = self._kept_model().state_dict(), {**job.info, "steps": self.progress.steps, **results}
         stored = checkpoint.Checkpoint(job.model, job.features, job.alphabet, job.normalizer, weights, info)
         checkpoint.save(self.folder.model, stored)
 
     def _recognizer(self) -> Recognizer:
         job = self.job
-        return Recognizer(self.model.eval(), self.features, job.alphabet, job.normalizer, job.info)
+        return Recognizer(self._kept_model().eval(), self.features, job.alphabet, job.normalizer, job.info)
 
     def _say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
