@@ -73,7 +73,7 @@ def fit(
     progress = group.from_leader(folder.progress)
     if group.stop.is_set():
         raise KeyboardInterrupt
-    if progress.step < progress.steps:
+    if not progress.finished:
         raise Error(f"{out}: training was stopped after step {progress.step} of {progress.steps}; --resume goes on")
     return folder.model
 
@@ -114,6 +114,8 @@ def prepare(
     from asr.training.prepare import examples, noise_report, report
     from asr.training.workers import Group
 
+    if config.patience and not dev:
+        raise command.UsageError(f"patience={config.patience} needs a dev set (--dev) whose score could get better")
     group = group or Group()
     resume = group.from_leader(folder.state.is_file)
     origin = group.from_leader(lambda: _origin(folder, config.init, resume)) if config.init else None

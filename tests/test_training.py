@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 import asr.evaluate
 import asr.train
 from asr import Error, checkpoint
+from asr.command import UsageError
 from asr.corpus import Utterance, read, write_manifest
 from asr.features import FeatureConfig
 from asr.model import ModelConfig
@@ -50,6 +51,7 @@ TINY = {
     "norm": "batch",
     "learning_rate": 0.01,
     "average": 0.1,
+    "patience": 5,
     "frequency_width": 5,
     "speed": 0.0,  # another speed is another pitch, which here is another letter
     "vtlp": 0.0,
@@ -141,7 +143,7 @@ def dev_scores(out):
 
 def job_of(utterances, out, dev=(), **changes):
     """A run of one worker that has not begun."""
-    config = TrainConfig().updated({**TINY, "norm": "layer", "workers": 1, **changes})
+    config = TrainConfig().updated({**TINY, "norm": "layer", "patience": 0, "workers": 1, **changes})
     out.mkdir(parents=True, exist_ok=True)
     return asr.train.prepare(utterances, list(dev), RunFolder(out), config, {"data": ["tones"]})
 
@@ -219,6 +221,8 @@ def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(speech, train
     assert states[0].keys() == states[1].keys() >= {"model.output.bias", "average.output.bias"}
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert dev_scores(out) == dev_scores(whole)
+    ends = [RunFolder(folder).progress() for folder in (out, whole)]
+    assert dataclasses.replace(ends[0], seconds=0) == dataclasses.replace(ends[1], seconds=0)
 
 
 def stop(line, out, kill, interrupts=signal.SIG_DFL):
@@ -269,6 +273,52 @@ def test_a_finished_run_is_never_overwritten_by_mistake(speech, trained):
 def test_there_must_be_a_run_to_resume(speech, tmp_path):
     with pytest.raises(Error, match="there is no run to resume"):
         asr.train.main([str(speech / "train.jsonl"), "--out", str(tmp_path / "new"), "--resume"])
+
+
+# The end of a run
+
+STALE = {"learning_rate": 1e-9, "steps": 30, "evaluations": 6, "patience": 2}  # nothing changes: it ends at step 15
+
+
+def test_a_run_ends_early_where_the_dev_score_gets_no_better(speech, tmp_path):
+    line = command("train", speech / "train.jsonl", "--dev", speech / "dev.jsonl", "--out", tmp_path / "out")
+    line = [*line, *command("train", **{**TINY, "norm": "layer", **STALE})[3:]]
+    done = run(line)
+    assert done.returncode == 0, done.stderr
+    *_, last = done.stderr.splitlines()
+    assert re.fullmatch(
+        r"ended early after step 15 of 30: 2 evaluations without a better score than dev WER .*patience.*", last
+    )
+    assert list(dev_scores(tmp_path / "out")) == [5, 10, 15]
+    assert checkpoint.load(tmp_path / "out" / "model.safetensors").info["step"] == 5
+    before = (tmp_path / "out" / "state.safetensors").read_bytes()
+    again = run([*line, "--resume"])
+    assert again.returncode == 0 and again.stdout == done.stdout
+    assert again.stderr.splitlines()[-1] == "this run is finished, after step 15 of 30"
+    assert (tmp_path / "out" / "state.safetensors").read_bytes() == before
+
+
+def test_a_run_stopped_after_every_step_ends_early_as_one_that_was_not(speech, tmp_path):
+    utterances = read(speech / "train.jsonl")
+    train(Group(), job_of(utterances, tmp_path / "whole", utterances[:3], **STALE))
+    steps = []
+    while not steps or not RunFolder(tmp_path / "stopped").progress().finished:
+        group = Group()
+        group.stop.set()
+        train(group, job_of(utterances, tmp_path / "stopped", utterances[:3], **STALE))
+        steps.append(saved_step(tmp_path / "stopped"))
+    assert steps == list(range(1, 16))
+    ends = [RunFolder(tmp_path / name).progress() for name in ("whole", "stopped")]
+    assert (ends[0].stale, ends[0].early) == (2, True)
+    assert dataclasses.replace(ends[0], seconds=0) == dataclasses.replace(ends[1], seconds=0)
+    states = [checkpoint.read_tensors(tmp_path / name / "state.safetensors")[0] for name in ("whole", "stopped")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in {**states[0], **states[1]})
+    assert dev_scores(tmp_path / "whole") == dev_scores(tmp_path / "stopped")
+
+
+def test_patience_without_a_dev_set_is_wrong_usage(speech, tmp_path):
+    with pytest.raises(UsageError, match=r"patience=3 needs a dev set \(--dev\)"):
+        job_of(read(speech / "train.jsonl"), tmp_path, patience=3)
 
 
 # Workers

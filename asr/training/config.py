@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LEAST = {
     "evaluations": 1,
-    **dict.fromkeys(("minutes", "steps", "epochs", "warmup", "weight_decay", "seed", "workers"), 0),
+    **dict.fromkeys(("minutes", "steps", "epochs", "warmup", "weight_decay", "patience", "seed", "workers"), 0),
     **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width", "trim", "speed", "vtlp"), 0),
     **dict.fromkeys(("noise_share", "room_share", "low_pass", "phone_weight", "average"), 0),
     "pieces": 1,
@@ -63,6 +63,7 @@ class TrainConfig:
         phone_weight: share of the phones in the loss.
         init: model, by name or path, whose weights it starts from wherever they fit; empty: from scratch.
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
+        patience: training ends early when so many evaluations in a row have brought no better dev score; 0: never.
         seed: draws weights, order, augmentation and dropout.
         bf16: compute in bfloat16 where that is faster; the loss and the softmax stay in fp32.
         workers: processes that share each batch; 0 means one a GPU, or one a core where there is none.
@@ -110,6 +111,7 @@ class TrainConfig:
     phone_weight: float = 0.5
     init: str = ""
     evaluations: int = 15
+    patience: int = 0
     seed: int = 1
     bf16: bool = True
     workers: int = 0

@@ -40,6 +40,8 @@ class Progress:
         step: updates that are done.
         epoch, batch: the next batch is number `batch` of epoch `epoch`.
         best: dev WER and CER of the best model so far, as fractions; None before the first.
+        stale: evaluations since the best one.
+        early: training has ended before the last step, because no better model had come for long.
         seconds: wall-clock seconds of training so far.
     """
 
@@ -48,7 +50,14 @@ class Progress:
     epoch: int = 0
     batch: int = 0
     best: tuple[float, float] | None = None
+    stale: int = 0
+    early: bool = False
     seconds: float = 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to train."""
+        return self.early or self.step >= self.steps
 
 
 class RunFolder:

@@ -153,7 +153,10 @@ class Trainer:
         if self.group.leads:
             self.folder.remove_parts()
             self.folder.rewind_log(self.progress.step)
-            self._say(f"resumed after step {self.progress.step} of {self.progress.steps}")
+            if self.progress.finished:
+                self._say(f"this run is finished, after step {self.progress.step} of {self.progress.steps}")
+            else:
+                self._say(f"resumed after step {self.progress.step} of {self.progress.steps}")
 
     def _steps_in(self, seconds: float) -> int:
         """Steps that fit into the time: measured on real batches, then everything is put back as it was."""
@@ -196,7 +199,7 @@ class Trainer:
                 meter.clear()  # the time of the evaluation is not training's
             elif self.stopping:
                 self._save_state(meter)
-            if self.stopping:
+            if self.stopping and not self.progress.finished:
                 if self.group.leads:
                     self._say(f"stopped after step {self.progress.step} of {self.progress.steps}; --resume goes on")
                 return
@@ -223,10 +226,10 @@ class Trainer:
         return epoch_batches(seconds, self.config.batch_seconds, self.config.seed, epoch)
 
     def _remaining_batches(self) -> Iterator[list[int]]:
-        while self.progress.step < self.progress.steps:
+        while not self.progress.finished:
             for batch in self._batches(self.progress.epoch)[self.progress.batch :]:
                 yield batch
-                if self.progress.step >= self.progress.steps:
+                if self.progress.finished:
                     return
             self._advance(epoch=self.progress.epoch + 1, batch=0)
 
@@ -345,8 +348,9 @@ class Trainer:
         result = self.job.dev.score(recognizer, texts)
         found = (result.wer, result.cer)  # many early models have a WER of 100%
         is_best = self.progress.best is None or found < self.progress.best
-        if is_best:
-            self._advance(best=found)
+        stale = 0 if is_best else self.progress.stale + 1
+        early = 0 < self.config.patience <= stale and self.progress.step < self.progress.steps
+        self._advance(best=found if is_best else self.progress.best, stale=stale, early=early)
         if self.group.leads:
             self._report(result, texts, is_best)
 
@@ -359,6 +363,12 @@ class Trainer:
             rows = zip(self.job.dev.ids, self.job.dev.references, texts, strict=True)
             self.folder.write_lines("dev.jsonl", (dict(zip(DEV_COLUMNS, row, strict=True)) for row in rows))
             self._save_model({"step": self.progress.step, "dev": result.to_dict()})
+        if self.progress.early:
+            wer, cer = self.progress.best
+            self._say(
+                f"ended early after step {self.progress.step} of {self.progress.steps}: {self.progress.stale} "
+                f"evaluations without a better score than dev WER {wer:.2%} CER {cer:.2%} (patience)"
+            )
 
     def _warn_of_blanks(self, texts: list[str]) -> None:
         if not any(texts) and self.progress.step > BLANKS_ARE_NORMAL * self.progress.steps:
