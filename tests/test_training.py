@@ -612,6 +612,21 @@ def test_minutes_become_a_number_of_steps_that_repeats_the_run(speech, tmp_path,
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_padding_is_that_of_the_frames_that_each_worker_pads(speech, tmp_path, capsys):
+    job = job_of(read(speech / "train.jsonl"), tmp_path)
+    for size in (1, 2):
+        Trainer(Group(0, size), job).plan()
+        padded = real = 0
+        for batch in epoch_batches([example.seconds for example in job.examples], TINY["batch_seconds"], 1, 0):
+            for part in (batch[rank::size] for rank in range(size)):
+                frames = [job.cache.lengths[job.examples[i].number] // 160 + 1 for i in part]
+                padded, real = padded + len(part) * max(frames, default=0), real + sum(frames)
+        share = 1 - real / padded
+        assert 0.01 < share < 0.5 and f", {share:.1%} of the frames are padding" in capsys.readouterr().err
+        entry = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+        assert entry == {"step": 0, "padding": pytest.approx(share)}
+
+
 def test_epochs_count_passes_over_the_data(speech, tmp_path):
     job = job_of(read(speech / "train.jsonl"), tmp_path, steps=0, epochs=2.5)
     trainer = Trainer(Group(), job)

@@ -2,7 +2,7 @@
 
 config.json         settings, fingerprints of the data, the fixed number of steps
 data_report.jsonl   utterances that were left out of training, and why
-log.jsonl           one object for every line of progress and every dev score
+log.jsonl           the share of padding, then one object for every line of progress and every dev score
 dev.jsonl           the best model's dev texts beside their references
 model.safetensors   the best model by dev WER; without a dev set the newest
 state.safetensors   weights, their average, optimizers and place in the schedule, after the last evaluation or where it
@@ -107,7 +107,7 @@ class RunFolder:
         """
         if not resume:
             self._write_config(config)
-            self.rewind_log(0)  # of a run that was stopped before it saved a state
+            self.write_lines("log.jsonl", [])  # of a run that was stopped before it saved a state
             return
         stored = self.read_config()
         # A run of an older version had fewer settings: what they now default to is what it did.

@@ -25,7 +25,7 @@ from asr.score import Score
 from asr.text import Normalizer, Units
 from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends, warp_frequencies
 from asr.training.average import averaged_copy, decay_after, move_towards
-from asr.training.batches import epoch_batches
+from asr.training.batches import epoch_batches, padding_share
 from asr.training.cache import AudioCache
 from asr.training.config import TrainConfig
 from asr.training.dev import DevSet
@@ -144,8 +144,11 @@ class Trainer:
             )
         self.progress = Progress(steps=steps)
         if self.group.leads:
+            padding = self._padding()
             self.folder.record(steps=steps)
-            self._say(f"{self.progress.steps} steps, {self.group.size} workers, {'bf16' if self.bf16 else 'fp32'}")
+            self.folder.log({"step": 0, "padding": padding})
+            precision = "bf16" if self.bf16 else "fp32"
+            self._say(f"{steps} steps, {self.group.size} workers, {precision}, {padding:.1%} of the frames are padding")
 
     def restore(self) -> None:
         """Go on from the saved state."""
@@ -224,6 +227,13 @@ class Trainer:
     def _batches(self, epoch: int) -> list[list[int]]:
         seconds = [example.seconds for example in self.job.examples]
         return epoch_batches(seconds, self.config.batch_seconds, self.config.seed, epoch)
+
+    def _padding(self) -> float:
+        """Share of the first epoch's frames that is padding, each worker's part of a batch being padded by itself."""
+        workers = [Group(rank, self.group.size) for rank in range(self.group.size)]
+        parts = [part for batch in self._batches(0) for worker in workers if (part := worker.share(batch))]
+        lengths = self.job.cache.lengths
+        return padding_share(parts, [self.job.features.frames(lengths[each.number]) for each in self.job.examples])
 
     def _remaining_batches(self) -> Iterator[list[int]]:
         while not self.progress.finished:
