@@ -114,10 +114,10 @@ def prepare(
     from asr.training.prepare import examples, noise_report, report
     from asr.training.workers import Group
 
-    if config.patience and not dev:
-        raise command.UsageError(f"patience={config.patience} needs a dev set (--dev) whose score could get better")
     group = group or Group()
     resume = group.from_leader(folder.state.is_file)
+    if config.patience and not (dev or resume):
+        raise command.UsageError(f"patience={config.patience} needs a dev set (--dev) whose score could get better")
     origin = group.from_leader(lambda: _origin(folder, config.init, resume)) if config.init else None
     sounds, cache, dev_cache = group.host_first(
         lambda: (

@@ -97,6 +97,18 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
+@pytest.fixture(scope="session")
+def event_scalars() -> Callable[[Path], dict[str, list[tuple[int, float]]]]:
+    """Reads a folder as TensorBoard does: tag -> (step, value) in the order of the events."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def read(folder: Path) -> dict[str, list[tuple[int, float]]]:
+        events = EventAccumulator(str(folder)).Reload()
+        return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+    return read
+
+
 @pytest.fixture
 def run_module() -> Callable[..., subprocess.CompletedProcess]:
     """Runs `python -m MODULE ARGUMENT...` as a user does, from any folder; stdout and stderr are captured as text."""

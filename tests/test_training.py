@@ -19,6 +19,7 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.image import imread
 
 import asr.evaluate
 import asr.train
@@ -141,6 +142,19 @@ def dev_scores(out):
     return {entry["step"]: entry["dev"] for entry in entries if "dev" in entry}
 
 
+def logged_curves(out):
+    """tag -> (step, value), of all that a log holds of them."""
+    curves = {}
+    for line in (out / "log.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        numbers = {f"dev/{name}": entry["dev"][name] for name in ("wer", "cer")} if "dev" in entry else {}
+        for name in {"padding", "loss", "learning_rate", "audio_hours_per_hour"} & entry.keys():
+            numbers[f"train/{name}"] = entry[name]
+        for tag, value in numbers.items():
+            curves.setdefault(tag, []).append((entry["step"], pytest.approx(value, rel=1e-6)))
+    return curves
+
+
 def job_of(utterances, out, dev=(), **changes):
     """A run of one worker that has not begun."""
     config = TrainConfig().updated({**TINY, "norm": "layer", "patience": 0, "workers": 1, **changes})
@@ -192,7 +206,16 @@ def test_the_best_model_is_kept_with_its_origin(speech, trained):
     assert {line["hypothesis"] for line in lines if line["reference"] == "ab cd ef"} == {""}
 
 
-def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(speech, trained):
+def test_a_finished_run_leaves_its_curves(trained, event_scalars):
+    out, done = trained
+    found = event_scalars(out)
+    assert found == logged_curves(out)
+    assert [step for step, _ in found["dev/wer"]] == [20, 40, 60, 80, 100]
+    assert imread(out / "curves.png").shape[2] == 4
+    assert re.search(rf"{found['train/padding'][0][1]:.1%} of the frames are padding", done.stderr)
+
+
+def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(speech, trained, event_scalars):
     """It is stopped and killed, each time as soon as a new state was saved."""
     out = speech / "killed"
     line = command("train", speech / "train.jsonl", "--dev", speech / "dev.jsonl", "--out", out, **TINY)
@@ -221,6 +244,7 @@ def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(speech, train
     assert states[0].keys() == states[1].keys() >= {"model.output.bias", "average.output.bias"}
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert dev_scores(out) == dev_scores(whole)
+    assert event_scalars(out) == logged_curves(out) and (out / "curves.png").is_file()
     ends = [RunFolder(folder).progress() for folder in (out, whole)]
     assert dataclasses.replace(ends[0], seconds=0) == dataclasses.replace(ends[1], seconds=0)
 
@@ -298,7 +322,7 @@ def test_a_run_ends_early_where_the_dev_score_gets_no_better(speech, tmp_path):
     assert (tmp_path / "out" / "state.safetensors").read_bytes() == before
 
 
-def test_a_run_stopped_after_every_step_ends_early_as_one_that_was_not(speech, tmp_path):
+def test_a_run_stopped_after_every_step_ends_early_as_one_that_was_not(speech, tmp_path, event_scalars):
     utterances = read(speech / "train.jsonl")
     train(Group(), job_of(utterances, tmp_path / "whole", utterances[:3], **STALE))
     steps = []
@@ -308,6 +332,9 @@ def test_a_run_stopped_after_every_step_ends_early_as_one_that_was_not(speech, t
         train(group, job_of(utterances, tmp_path / "stopped", utterances[:3], **STALE))
         steps.append(saved_step(tmp_path / "stopped"))
     assert steps == list(range(1, 16))
+    curves = event_scalars(tmp_path / "stopped")
+    assert curves == logged_curves(tmp_path / "stopped")
+    assert curves["dev/cer"] == event_scalars(tmp_path / "whole")["dev/cer"] and len(curves["train/padding"]) == 1
     ends = [RunFolder(tmp_path / name).progress() for name in ("whole", "stopped")]
     assert (ends[0].stale, ends[0].early) == (2, True)
     assert dataclasses.replace(ends[0], seconds=0) == dataclasses.replace(ends[1], seconds=0)

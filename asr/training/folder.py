@@ -5,6 +5,8 @@ data_report.jsonl   utterances that were left out of training, and why
 log.jsonl           the share of padding, then one object for every line of progress and every dev score
 dev.jsonl           the best model's dev texts beside their references
 model.safetensors   the best model by dev WER; without a dev set the newest
+events.out.*        what the log holds, for TensorBoard
+curves.png          loss and dev scores of a finished run
 state.safetensors   weights, their average, optimizers and place in the schedule, after the last evaluation or where it
                     was stopped
 """
@@ -69,11 +71,15 @@ class RunFolder:
         self.state = path / "state.safetensors"
 
     def write_text(self, name: str, text: str) -> None:
+        """Write a text file, beside its place, then renamed."""
+        self.write_bytes(name, text.encode("utf-8"))
+
+    def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file beside its place, then rename it."""
         path = self.path / name
         beside = path.with_name(f".{name}.{os.getpid()}.part")
         try:
-            beside.write_text(text, encoding="utf-8")
+            beside.write_bytes(content)
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
@@ -87,12 +93,15 @@ class RunFolder:
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
+    def entries(self) -> list[dict[str, object]]:
+        """What log.jsonl holds, but for a line that a killed run has left half-written."""
+        path = self.path / "log.jsonl"
+        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
     def rewind_log(self, step: int) -> None:
         """Forget what a run that was killed has logged after the step from which it goes on."""
-        path = self.path / "log.jsonl"
-        if path.is_file():
-            entries = [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-            self.write_lines(path.name, [entry for entry in entries if entry["step"] <= step])
+        self.write_lines("log.jsonl", [entry for entry in self.entries() if entry["step"] <= step])
 
     def remove_parts(self) -> None:
         """Delete half-written files that a killed run has left."""

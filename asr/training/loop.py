@@ -28,6 +28,7 @@ from asr.training.average import averaged_copy, decay_after, move_towards
 from asr.training.batches import epoch_batches, padding_share
 from asr.training.cache import AudioCache
 from asr.training.config import TrainConfig
+from asr.training.curves import EventFile, save_picture
 from asr.training.dev import DevSet
 from asr.training.folder import Progress, RunFolder
 from asr.training.initial import adopt
@@ -93,7 +94,13 @@ def train(group: Group, job: Job) -> None:
         trainer.restore()
     else:
         trainer.plan()
+    if group.leads:
+        trainer.events = EventFile(trainer.folder)
     trainer.run()
+    if trainer.events:
+        trainer.events.close()
+        if trainer.progress.finished:
+            save_picture(trainer.folder)
 
 
 class Trainer:
@@ -118,6 +125,7 @@ class Trainer:
         self.sounds = {setting: sounds.reader() for setting, sounds in job.sounds.items()}
         self.bf16 = self.config.bf16 and bf16_pays(group.device)
         self.folder = RunFolder(job.out)
+        self.events: EventFile | None = None
         self.progress = Progress(steps=self.config.steps)
         self.bad_steps = 0
         self.stopping = False
@@ -146,7 +154,7 @@ class Trainer:
         if self.group.leads:
             padding = self._padding()
             self.folder.record(steps=steps)
-            self.folder.log({"step": 0, "padding": padding})
+            self._log({"step": 0, "padding": padding})
             precision = "bf16" if self.bf16 else "fp32"
             self._say(f"{steps} steps, {self.group.size} workers, {precision}, {padding:.1%} of the frames are padding")
 
@@ -193,7 +201,7 @@ class Trainer:
             self._advance(step=self.progress.step + 1, batch=self.progress.batch + 1)
             meter.add(loss, sum(self.job.examples[i].seconds for i in batch))
             if self.group.leads and (meter.due() or self._at_evaluation()):
-                self.folder.log(meter.entry(self.progress, self._rate()))
+                self._log(meter.entry(self.progress, self._rate()))
                 self._say(meter.line(self.progress))
                 meter.clear()
             if self._at_evaluation():
@@ -365,7 +373,7 @@ class Trainer:
             self._report(result, texts, is_best)
 
     def _report(self, result: Score, texts: list[str], is_best: bool) -> None:
-        self.folder.log({"step": self.progress.step, "dev": result.to_dict()})
+        self._log({"step": self.progress.step, "dev": result.to_dict()})
         mark = " (best so far)" if is_best else ""
         self._say(f"step {self.progress.step}: dev WER {result.wer:.2%} CER {result.cer:.2%}{mark}")
         self._warn_of_blanks(texts)
@@ -393,6 +401,11 @@ class Trainer:
     def _recognizer(self) -> Recognizer:
         job = self.job
         return Recognizer(self._kept_model().eval(), self.features, job.alphabet, job.normalizer, job.info)
+
+    def _log(self, entry: dict[str, object]) -> None:
+        self.folder.log(entry)
+        if self.events:
+            self.events.add(entry)
 
     def _say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
