@@ -42,7 +42,6 @@ from asr.training.batches import epoch_batches, padding_share
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
 from asr.training.loop import Job, Trainer, flat_gradient
-from asr.training.optimizer import optimizers
 from asr.training.workers import Group, launch
 from recipes import corpora_folder
 from recipes.mini_librispeech import read_part, recipe
@@ -299,7 +298,7 @@ class PeerTrainer(Trainer):
         self.model = DeepSpeech(job.model, time_stride)
         self.learner = nn.ModuleDict({"model": self.model})
         self.gradient = flat_gradient(self.learner)
-        self.optimizers = optimizers(self.learner, self.config)  # AdamW: it has none of our layers
+        self.optimizers = self._optimizers()  # AdamW: it has none of our layers
 
 
 # Transcription

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import ctc_loss
+from torch.optim import Optimizer
 
 from asr import Error, checkpoint
 from asr.decode import BLANK
@@ -119,16 +120,20 @@ class Trainer:
         self.learner.to(group.device)
         self.average = averaged_copy(self.model) if self.config.average else None
         self.gradient = flat_gradient(self.learner)
-        self.optimizers = optimizers(self.learner, self.config)
+        self.bf16 = self.config.bf16 and bf16_pays(group.device)
+        self.optimizers = self._optimizers()
         self.features = LogMel(job.features).to(group.device)
         self.audio = job.cache.reader()
         self.sounds = {setting: sounds.reader() for setting, sounds in job.sounds.items()}
-        self.bf16 = self.config.bf16 and bf16_pays(group.device)
         self.folder = RunFolder(job.out)
         self.events: EventFile | None = None
         self.progress = Progress(steps=self.config.steps)
         self.bad_steps = 0
         self.stopping = False
+
+    def _optimizers(self) -> list[Optimizer]:
+        dtype = torch.bfloat16 if self.bf16 else torch.float32
+        return optimizers(self.learner, self.config, self.group, dtype)
 
     def _start_from(self, init: str) -> None:
         """Take over a trained model's weights."""
