@@ -1,10 +1,12 @@
 """Benchmarks, side by side with peers in one run: `python scripts/bench.py training|transcribe [--json]`.
 
-training    Hours of audio trained on per hour of wall-clock, by the training loop's own steps on real audio: our
-            model (3x256 bidirectional GRU, 4x subsampling) and a stack like Deep Speech 2, on the same batches,
-            features, SpecAugment and workers; and the matrix products that this machine manages meanwhile.
-            Systems take turns, so that a disturbance hits them all; figures are medians over turns. Needs
-            LibriSpeech/train-clean-5 in $ASR_CORPORA.
+training    Hours of audio trained on per hour of wall-clock, by the training loop's own steps on real audio with the
+            mini_librispeech recipe's settings: our model (3x256 bidirectional GRU, 4x subsampling) with SpecAugment
+            alone and with all augmentation, a larger one (3x512 at 8x, subwords), and a stack like Deep Speech 2 on
+            the same batches, features, SpecAugment and workers; and the matrix products that this machine manages
+            meanwhile. Systems take turns, so that a disturbance hits them all; figures are medians over turns. Then
+            what each augmentation costs by itself. Needs LibriSpeech/train-clean-5 in $ASR_CORPORA; with noises and
+            rooms where $ASR_NOISE names a folder of them.
 transcribe  Time and memory of transcribing 10 s: once the model is loaded, on one thread, and as a command.
 """
 
@@ -34,14 +36,16 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr import Error, audio, command
 from asr.corpus import Utterance, audio_files
-from asr.features import FeatureConfig
+from asr.features import FeatureConfig, LogMel
 from asr.model import KERNEL, STRIDE, ModelConfig
-from asr.recognizer import find_model, load
+from asr.recognizer import find_model, load, pad
 from asr.train import prepare
+from asr.training.augment import limit_band, perturb_speed, spec_augment, warp_frequencies
 from asr.training.batches import epoch_batches, padding_share
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
 from asr.training.loop import Job, Trainer, flat_gradient
+from asr.training.noise import add_noise, reverberate
 from asr.training.workers import Group, launch
 from recipes import corpora_folder
 from recipes.mini_librispeech import read_part, recipe
@@ -49,6 +53,9 @@ from recipes.mini_librispeech import read_part, recipe
 PROJECT = Path(__file__).resolve().parents[1]
 WORKERS = 2  # single-threaded, as asr.train starts them
 SIZES = {"subsampling": 4, "layers": 3, "hidden": 256}  # the model that is measured
+SUBWORDS = {"subsampling": 8, "layers": 3, "hidden": 512, "units": "subwords", "pieces": 500}  # and a larger one
+SPEC_AUGMENT_ALONE = {"speed": 0.0, "vtlp": 0.0, "low_pass": 0.0, "trim": 0.0, "noise": "", "rooms": ""}
+AUGMENTED = 60  # utterances by which the cost of an augmentation is measured
 GEMM_SIZE = 1024  # rows and columns of the matrices whose product measures the machine
 RECORDING_SECONDS = 10.0
 WARM_UPS, RUNS = 3, 15  # transcriptions once loaded: not counted, counted
@@ -78,24 +85,32 @@ class TrainingFigures:
     """Training speed. Audio is counted without padding; hours per hour and seconds per second are the same.
 
     Args:
-        hours_per_hour: audio that our model trains on, hours in an hour of wall-clock.
+        hours_per_hour: audio that our model trains on, hours in an hour of wall-clock, with SpecAugment alone.
+        augmented_hours_per_hour: the same with all augmentation that the settings have.
+        subwords_hours_per_hour: 3x512 at 8x, 500 subwords, with SpecAugment alone.
+        subwords_fit: share of the utterances whose subwords fit at 8x.
         deepspeech_hours_per_hour: the peer with its own strides: its recurrent layers see 50 frames a second.
         deepspeech_4x_hours_per_hour: the same with our 25 frames a second.
         bf16_gflops, fp32_gflops: matrix products of all workers at once, 10^9 operations a second.
         gflop_per_second: operations of our model's matrix products for a second of audio, 10^9.
         padding_share: share of the padded audio that is padding.
         batch_seconds, workers: audio in a step, and processes that share it.
+        augmentation: what each costs by itself, in seconds of one core for an hour of audio, where it is applied.
     """
 
     hours_per_hour: float
+    augmented_hours_per_hour: float
+    subwords_hours_per_hour: float
     deepspeech_hours_per_hour: float
     deepspeech_4x_hours_per_hour: float
     bf16_gflops: float
     fp32_gflops: float
     gflop_per_second: float
+    subwords_fit: float
     padding_share: float
     batch_seconds: float
     workers: int
+    augmentation: dict[str, float]
 
     @property
     def ratio_to_deepspeech(self) -> float:
@@ -112,7 +127,7 @@ class TrainingFigures:
         """Share of the machine's bf16 peak that whole training steps reach by their matrix products alone."""
         return self.hours_per_hour * self.gflop_per_second / self.bf16_gflops
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, object]:
         """What `--json` prints."""
         derived = ("ratio_to_deepspeech", "ratio_to_deepspeech_4x", "gemm_share")
         return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in derived}}
@@ -122,12 +137,16 @@ class TrainingFigures:
         return (
             f"batches of {self.batch_seconds:g} s ({self.padding_share:.1%} padding), {self.workers} workers\n"
             f"asr               {self.hours_per_hour:6.1f} hours of audio per hour\n"
+            f"  all augmentation{self.augmented_hours_per_hour:6.1f}\n"
+            f"  3x512 at 8x     {self.subwords_hours_per_hour:6.1f}, subwords ({self.subwords_fit:.1%} of texts fit)\n"
             f"Deep-Speech-like  {self.deepspeech_hours_per_hour:6.1f}, asr is {self.ratio_to_deepspeech:.2f} "
             "times as fast\n"
             f"  at asr's 4x     {self.deepspeech_4x_hours_per_hour:6.1f}, asr is "
             f"{self.ratio_to_deepspeech_4x:.2f} times as fast\n"
             f"matrix products   {self.bf16_gflops:.0f} GFLOP/s in bf16, {self.fp32_gflops:.0f} in fp32; asr's "
-            f"training steps reach {self.gemm_share:.1%} of bf16"
+            f"training steps reach {self.gemm_share:.1%} of bf16\n"
+            "an hour of audio costs, in seconds of a core: "
+            + ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.augmentation.items())
         )
 
 
@@ -144,24 +163,39 @@ def training() -> TrainingFigures:
             f"{folder} is not there; set ASR_CORPORA to a folder that holds LibriSpeech/train-clean-5, or let "
             "`python scripts/run_recipe.py mini_librispeech` download it"
         )
-    config = TrainConfig().updated({**recipe.settings, **SIZES})
+    sounds = os.environ.get("ASR_NOISE", "")
+    settings = {"lexicon": "", "noise": sounds, "rooms": sounds}  # the peers learn no phones either
+    config = TrainConfig().updated({**recipe.settings, **SIZES, **settings})
     return measure(read_part(folder, "train"), config, Plan())
 
 
 def measure(utterances: Sequence[Utterance], config: TrainConfig, plan: Plan) -> TrainingFigures:
     """Measure training on these utterances with these settings."""
+    config = config.updated({"minutes": 0.0, "steps": plan.repeats * plan.steps, "workers": WORKERS})
+    changes = {"plain": SPEC_AUGMENT_ALONE, "augmented": {}, "subwords": {**SPEC_AUGMENT_ALONE, **SUBWORDS}}
     with tempfile.TemporaryDirectory() as folder:
-        schedule = {"steps": plan.repeats * plan.steps, "workers": WORKERS}
-        job = prepare(utterances, [], RunFolder(Path(folder)), config.updated(schedule), {})
-        launch(WORKERS, take_turns, job, plan)
-        medians = json.loads((job.out / "medians.json").read_text(encoding="utf-8"))
+        jobs = {
+            name: prepare(utterances, [], _folder(folder, name), config.updated(changes[name]), {}) for name in changes
+        }
+        launch(WORKERS, take_turns, jobs, plan)
+        medians = json.loads((jobs["plain"].out / "medians.json").read_text(encoding="utf-8"))
+        augmentation = augmentation_seconds(jobs["augmented"])
+    job = jobs["plain"]
     return TrainingFigures(
         **medians,
         gflop_per_second=flops_per_second(job.model, job.features) / 1e9,
+        subwords_fit=len(jobs["subwords"].examples) / len(utterances),
         padding_share=padding_share(batches_of(job), [example.seconds for example in job.examples]),
         batch_seconds=config.batch_seconds,
         workers=WORKERS,
+        augmentation=augmentation,
     )
+
+
+def _folder(parent: str, name: str) -> RunFolder:
+    path = Path(parent, name)
+    path.mkdir()
+    return RunFolder(path)
 
 
 def batches_of(job: Job) -> list[list[int]]:
@@ -170,20 +204,24 @@ def batches_of(job: Job) -> list[list[int]]:
     return epoch_batches(seconds, job.config.batch_seconds, job.config.seed, epoch=0)
 
 
-def take_turns(group: Group, job: Job, plan: Plan) -> None:
+def take_turns(group: Group, jobs: dict[str, Job], plan: Plan) -> None:
     """Measure all systems in turn, as one of the workers; the leading one writes `medians.json`."""
+    job = jobs["plain"]
     systems = {
         "hours_per_hour": Trainer(group, job),
+        "augmented_hours_per_hour": Trainer(group, jobs["augmented"]),
+        "subwords_hours_per_hour": Trainer(group, jobs["subwords"]),
         "deepspeech_hours_per_hour": PeerTrainer(group, job, time_stride=1),
         "deepspeech_4x_hours_per_hour": PeerTrainer(group, job, time_stride=2),
     }
-    batches = batches_of(job)
-    for trainer in systems.values():
-        audio_per_second(trainer, batches[:2])  # warm-up
+    batches = {name: batches_of(trainer.job) for name, trainer in systems.items()}
+    for name, trainer in systems.items():
+        audio_per_second(trainer, batches[name][:2])  # warm-up
     found: dict[str, list[float]] = defaultdict(list)
     for repeat in range(plan.repeats):
-        turn = [batches[i % len(batches)] for i in range(repeat * plan.steps, (repeat + 1) * plan.steps)]
+        steps = range(repeat * plan.steps, (repeat + 1) * plan.steps)
         for name, trainer in systems.items():
+            turn = [batches[name][step % len(batches[name])] for step in steps]
             found[name].append(audio_per_second(trainer, turn))
         found["bf16_gflops"].append(gemm_speed(group, torch.bfloat16, plan.gemm_seconds) / 1e9)
         found["fp32_gflops"].append(gemm_speed(group, torch.float32, plan.gemm_seconds) / 1e9)
@@ -193,6 +231,42 @@ def take_turns(group: Group, job: Job, plan: Plan) -> None:
     if group.leads:
         medians = {name: statistics.median(values) for name, values in found.items()}
         RunFolder(job.out).write_text("medians.json", json.dumps(medians))
+
+
+def augmentation_seconds(job: Job) -> dict[str, float]:
+    """Seconds of one core that each augmentation takes for an hour of the audio that it is applied to."""
+    torch.set_num_threads(1)
+    examples = job.examples[:AUGMENTED]
+    samples, config = job.cache.reader(), job.config
+    recordings = [samples[example.number] for example in examples]
+    features, frames = LogMel(job.features)(*pad(recordings))
+    sounds = {name: found.reader() for name, found in job.sounds.items()}
+    random, seeds = np.random.default_rng(1), list(range(len(examples)))
+    costs: dict[str, Callable[[], object]] = {
+        "speed": lambda: [
+            perturb_speed(one, config.speed, 0, seed) for one, seed in zip(recordings, seeds, strict=True)
+        ],
+        "low_pass": lambda: [limit_band(one, seed) for one, seed in zip(recordings, seeds, strict=True)],
+        "vtlp": lambda: warp_frequencies(features, config.vtlp, job.features, seeds),
+        "SpecAugment": lambda: spec_augment(features, frames, config, job.features.hop_ms, seeds),
+        "features": lambda: LogMel(job.features)(*pad(recordings)),
+    }
+    if "rooms" in sounds:
+        costs["rooms"] = lambda: [reverberate(one, sounds["rooms"].draw(random)) for one in recordings]
+    if "noise" in sounds:
+        costs["noise"] = lambda: [add_noise(one, sounds["noise"].draw(random), 10.0, random) for one in recordings]
+    hours = sum(example.seconds for example in examples) / 3600
+    return {name: _median_seconds(apply) / hours for name, apply in costs.items()}
+
+
+def _median_seconds(call: Callable[[], object]) -> float:
+    """Seconds of a call: the median of three, after one that warms up."""
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
 
 
 def audio_per_second(trainer: Trainer, batches: Sequence[Sequence[int]]) -> float:

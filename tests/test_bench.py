@@ -54,13 +54,13 @@ def test_the_peer_gives_log_probs_at_its_frame_rate_and_ignores_padding(time_str
     torch.manual_seed(0)
     peer = bench.DeepSpeech(ModelConfig(30, layers=2, hidden=16), time_stride).eval()
     for frames in (1, 2, 7, 100, 101):
-        alone, lengths = peer(torch.randn(1, frames, 80), torch.tensor([frames]))
+        alone, _, lengths = peer.with_layers(torch.randn(1, frames, 80), torch.tensor([frames]))
         assert lengths.tolist() == [-(-frames // subsampling)] and alone.shape == (1, lengths[0], 30)
         assert alone.exp().sum(-1).sub(1).abs().max() < 1e-5
     features = torch.randn(2, 90, 80)
     features[1, 50:] = 0
-    together, lengths = peer(features, torch.tensor([90, 50]))
-    alone, _ = peer(features[1:, :50], torch.tensor([50]))
+    together, _, lengths = peer.with_layers(features, torch.tensor([90, 50]))
+    alone, _, _ = peer.with_layers(features[1:, :50], torch.tensor([50]))
     assert (together[1, : lengths[1]] - alone[0]).abs().max() < 1e-4
 
 
@@ -73,7 +73,7 @@ def test_the_peer_learns():
     optimizer = torch.optim.Adam(peer.parameters(), 3e-3)
     losses = []
     for _ in range(25):
-        log_probs, frames = peer(features, lengths)
+        log_probs, _, frames = peer.with_layers(features, lengths)
         loss = ctc_loss(log_probs.transpose(0, 1), targets, frames, torch.tensor([3] * 4))
         optimizer.zero_grad()
         loss.backward()
@@ -82,17 +82,31 @@ def test_the_peer_learns():
     assert losses[-1] < 0.1 * losses[0]
 
 
-def test_systems_take_turns_on_real_speech(corpora, tmp_path, monkeypatch):
+@pytest.mark.parametrize("with_noise", [True, False])
+def test_systems_take_turns_on_real_speech(with_noise, corpora, noises, tmp_path, monkeypatch):
+    mixed = {"noise": str(noises), "rooms": str(noises)} if with_noise else {}
     monkeypatch.setenv("ASR_CACHE", str(tmp_path))
     utterances = read_part(corpora / "LibriSpeech" / "train-clean-5", "train")[:2]
-    config = TrainConfig().updated({"hidden": 16, "channels": 16, "layers": 1, "batch_seconds": 36.0})
+    monkeypatch.setitem(bench.SUBWORDS, "pieces", 40)  # as many as so little text has
+    monkeypatch.setitem(bench.SUBWORDS, "hidden", 16)
+    config = TrainConfig().updated({"hidden": 16, "channels": 16, "layers": 1, "batch_seconds": 36.0, **mixed})
     plan = bench.Plan(repeats=2, steps=1, gemm_seconds=0.02)
     start = time.monotonic()
     found = bench.measure(utterances, config, plan).to_dict()
     seconds = time.monotonic() - start
-    assert min(found.values()) > 0 and found["batch_seconds"] == 36 and found["workers"] == 2
+    costs = found.pop("augmentation")
+    assert (
+        min(found.values()) > 0 and min(costs.values()) > 0 and found["batch_seconds"] == 36 and found["workers"] == 2
+    )
     # A turn is a batch of some seconds, and can neither last longer than all of them nor beat the peak.
-    for name in ("hours_per_hour", "deepspeech_hours_per_hour", "deepspeech_4x_hours_per_hour"):
+    assert {"speed", "low_pass", "vtlp", "SpecAugment", "features"} == costs.keys() - {"noise", "rooms"}
+    assert with_noise == ("noise" in costs) == ("rooms" in costs)
+    for name in (
+        "hours_per_hour",
+        "augmented_hours_per_hour",
+        "deepspeech_hours_per_hour",
+        "deepspeech_4x_hours_per_hour",
+    ):
         assert 5 / seconds < found[name] < found["bf16_gflops"] / found["gflop_per_second"]
     assert found["ratio_to_deepspeech"] == found["hours_per_hour"] / found["deepspeech_hours_per_hour"]
     operations = found["hours_per_hour"] * found["gflop_per_second"]

@@ -241,7 +241,7 @@ def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(speech, train
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert (out / "dev.jsonl").read_bytes() == (whole / "dev.jsonl").read_bytes()
     states = [checkpoint.read_tensors(folder / "state.safetensors")[0] for folder in (out, whole)]
-    assert states[0].keys() == states[1].keys() >= {"model.output.bias", "average.output.bias"}
+    assert states[0].keys() == states[1].keys() >= {"learner.model.output.bias", "average.output.bias"}
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert dev_scores(out) == dev_scores(whole)
     assert event_scalars(out) == logged_curves(out) and (out / "curves.png").is_file()
