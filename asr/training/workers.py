@@ -218,7 +218,7 @@ def launch(workers: int, work: Callable[..., None], *arguments: object) -> None:
                 _join(processes, asked, Path(folder))
         finally:
             for process in processes.processes:  # alive still after a second interrupt
-                process.terminate()
+                process.kill()
 
 
 def _join(processes: ProcessContext, asked: threading.Event, folder: Path) -> None:
@@ -297,7 +297,8 @@ def _cause(error: ProcessException, processes: ProcessContext, folder: Path) -> 
 
 def _worker(rank: int, size: int, folder: Path, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
     stop = threading.Event()
-    signal.signal(signal.SIGINT, _stopper(stop, os.getppid()))
+    for number in STOPS:  # those that the main process passes on, or systemd sends to all processes of a service
+        signal.signal(number, _stopper(stop, os.getppid()))
     with _connected(Group(rank, size, rank, device_of(rank), stop), f"file://{folder}/rendezvous") as group:
         try:
             work(group, *arguments)
