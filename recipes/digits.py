@@ -54,6 +54,7 @@ recipe = Recipe(
         "speed": 0.0,
         "vtlp": 0.0,
         "low_pass": 0.0,
+        "muon": False,
         "batch_seconds": 20.0,
         "epochs": 40.0,
     },

@@ -203,6 +203,7 @@ recipe = Recipe(
         "speed": 0.0,
         "vtlp": 0.0,
         "low_pass": 0.0,
+        "muon": False,
         "batch_seconds": 50.0,
         "learning_rate": 3e-3,
         "clip": 1.0,
