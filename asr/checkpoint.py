@@ -17,6 +17,7 @@ from torch import Tensor
 
 from asr import Error
 from asr.features import FeatureConfig
+from asr.files import replacing
 from asr.model import AcousticModel, ModelConfig
 from asr.text import Normalizer, Units, units_from_json, units_to_json
 
@@ -87,16 +88,8 @@ def write_tensors(path: str | os.PathLike[str], tensors: dict[str, Tensor], meta
     """A safetensors file, written beside, flushed to the disk, then renamed; of any device's tensors."""
     from safetensors.torch import save as to_bytes
 
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(to_bytes({name: tensor.cpu() for name, tensor in tensors.items()}, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(Path(path)) as file:
+        file.write(to_bytes({name: tensor.cpu() for name, tensor in tensors.items()}, metadata))
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from asr import Error
 from asr.audio import EXTENSIONS
+from asr.files import replacing
 
 SHOWN = 20  # bad lines that an error spells out; the rest are counted
 
@@ -83,14 +84,9 @@ def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.parent.resolve()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            for utterance in utterances:
-                file.write(_to_line(utterance, folder))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as file:
+        for utterance in utterances:
+            file.write(_to_line(utterance, folder))
 
 
 def audio_files(folder: Path) -> list[Path]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from torch.optim import Optimizer
 
 from asr import Error
 from asr.checkpoint import read_tensors, write_tensors
+from asr.files import replacing
 from asr.training.config import TrainConfig
 from asr.training.workers import Group
 
@@ -76,13 +76,8 @@ class RunFolder:
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file beside its place, then rename it."""
-        path = self.path / name
-        beside = path.with_name(f".{name}.{os.getpid()}.part")
-        try:
-            beside.write_bytes(content)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with replacing(self.path / name) as file:
+            file.write(content)
 
     def write_lines(self, name: str, objects: Iterable[Mapping[str, object]]) -> None:
         """A JSON Lines file."""
