@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from asr import Error
-from asr.checkpoint import read_tensors, write_tensors
+from asr.checkpoint import CheckpointError, read_tensors, write_tensors
 from asr.files import replacing
 from asr.training.config import TrainConfig
 from asr.training.workers import Group
@@ -161,10 +161,9 @@ class RunFolder:
         """Put a saved state, which the leading worker gives to the others, into modules and optimizers, in place.
 
         Raises:
-            CheckpointError: the file is damaged.
-            RunError: it belongs to a model of other sizes.
+            RunError: it is damaged, or belongs to a model of other sizes.
         """
-        tensors, metadata = group.from_leader(lambda: read_tensors(self.state))
+        tensors, metadata = group.from_leader(self._read_state)
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
         weights: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
@@ -187,9 +186,16 @@ class RunFolder:
         """How far the run had got when it saved its state.
 
         Raises:
-            CheckpointError: there is no state, or its file is damaged.
+            RunError: there is no state, or its file is damaged.
         """
-        return self._progress(read_tensors(self.state)[1])
+        return self._progress(self._read_state()[1])
+
+    def _read_state(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        try:
+            return read_tensors(self.state)
+        except CheckpointError as error:
+            kept = f", from the best model so far (--init {self.model})" if self.model.is_file() else ""
+            raise RunError(f"{error}; start another run (--out){kept}") from None
 
     def _progress(self, metadata: Mapping[str, str]) -> Progress:
         try:
