@@ -16,9 +16,8 @@ import hashlib
 import json
 import math
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from asr import Error
@@ -56,7 +55,15 @@ class Utterance:
 
 
 def read(source: Path | str, split: str | None = None) -> list[Utterance]:
-    """Read a manifest or a folder (see the module's docstring), in the order of the source.
+    """All utterances of a manifest or a folder at once; arguments, order, ids and errors as in `stream`."""
+    return list(stream(source, split))
+
+
+def stream(source: Path | str, split: str | None = None) -> Iterator[Utterance]:
+    """Read a manifest or a folder (see the module's docstring) one utterance at a time, in the order of the source.
+
+    Of a manifest's utterances only hashes of their ids stay in memory, about 100 bytes each; a Kaldi folder and a
+    folder of recordings are held as a whole.
 
     An utterance without an id gets its audio's path within the source, without the extension; further parts
     of one recording and repeated lines get `#2`, `#3`... An id that the source gives twice is an error.
@@ -66,13 +73,20 @@ def read(source: Path | str, split: str | None = None) -> list[Utterance]:
         split: keep only the utterances of this split.
 
     Raises:
-        CorpusError: nothing there, no utterance, no utterance of that split, or bad lines, reported together.
+        CorpusError: nothing there; or, at the end, no utterance, no utterance of that split, or bad lines, reported
+            together.
     """
     source = Path(source)
-    utterances = _reader(source)(source)
-    if not utterances:
+    splits: set[str | None] = set()
+    for utterance in _reader(source)(source):
+        splits.add(utterance.split)
+        if split in (None, utterance.split):
+            yield utterance
+    if not splits:
         raise CorpusError(f"{source} holds no utterances.")
-    return utterances if split is None else _only(utterances, split, source)
+    if split is not None and split not in splits:
+        found = ", ".join(sorted(map(str, splits)))
+        raise CorpusError(f"{source}: no utterance has the split '{split}'; splits found: {found}.")
 
 
 def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
@@ -105,8 +119,7 @@ def _raise(error: OSError) -> None:
 
 def stable_fraction(key: str) -> float:
     """A number in [0, 1) that depends on the key alone: the same in every process, on every machine."""
-    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits are exact in a float: never rounded to 1
+    return (_hash(key) >> 11) / 2**53  # 53 bits are exact in a float: never rounded to 1
 
 
 def report_problems(source: Path, problems: list[str], what: str = "bad lines") -> None:
@@ -118,7 +131,7 @@ def report_problems(source: Path, problems: list[str], what: str = "bad lines") 
         raise CorpusError("\n".join([f"{source}: {len(problems)} {what}:", *shown]))
 
 
-def _reader(source: Path) -> Callable[[Path], list[Utterance]]:
+def _reader(source: Path) -> Callable[[Path], Iterable[Utterance]]:
     """The function that reads this kind of source."""
     if source.is_dir():
         if (source / "manifest.jsonl").is_file():
@@ -131,14 +144,6 @@ def _reader(source: Path) -> Callable[[Path], list[Utterance]]:
     if source.suffix.lower() in (".csv", ".tsv"):
         return _read_table
     raise CorpusError(f"{source}: expected a name that ends in .jsonl, .json, .csv or .tsv, or a folder.")
-
-
-def _only(utterances: list[Utterance], split: str, source: Path) -> list[Utterance]:
-    chosen = [utterance for utterance in utterances if utterance.split == split]
-    if not chosen:
-        found = ", ".join(sorted({str(utterance.split) for utterance in utterances}))
-        raise CorpusError(f"{source}: no utterance has the split '{split}'; splits found: {found}.")
-    return chosen
 
 
 def _to_line(utterance: Utterance, folder: Path) -> bytes:
@@ -164,33 +169,37 @@ def _relative(audio: Path, folder: Path) -> str:
         return Path(os.path.abspath(audio)).as_posix()
 
 
-@dataclass
 class _Rows:
-    """Collects utterances and problems from the rows of a manifest that lies in `folder`."""
+    """Turns the rows of a manifest that lies in `folder` into utterances, and collects what is wrong with them.
 
-    folder: Path  # resolved, so that a path from it which begins with .. means what the system takes it for
-    utterances: list[Utterance] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    first_seen: dict[str, str] = field(default_factory=dict)  # id -> where
-    uses: Counter[str] = field(default_factory=Counter)  # audio path without extension -> ids derived from it
+    Attributes:
+        problems: a line for each bad row.
+    """
 
-    def add(self, where: str, row: Mapping[str, object]) -> None:
-        """Add one row with the columns of a manifest; `where` locates it in error messages."""
+    def __init__(self, folder: Path) -> None:
+        # Resolved, so that a path from it which begins with .. means what the system takes it for.
+        self.folder = str(folder.resolve())
+        self.problems: list[str] = []
+        self.lines: dict[int, int] = {}  # hash of an id -> the line that it was first seen in
+        self.parts: dict[int, int] = {}  # hash of an audio path without extension -> its parts, where there are several
+
+    def utterance(self, line: int, row: Mapping[str, object]) -> Utterance | None:
+        """The utterance of a row with the columns of a manifest; None where the row is bad, which is a problem."""
         try:
-            utterance = self._utterance(row)
+            found = self._utterance(row)
         except ValueError as error:
-            self.problems.append(f"{where}: {error}")
-            return
-        first = self.first_seen.setdefault(utterance.id, where)
-        if first != where:
-            self.problems.append(f"{where}: the id '{utterance.id}' is that of {first}, too")
-        self.utterances.append(utterance)
+            self.problems.append(f"line {line}: {error}")
+            return None
+        first = self.lines.setdefault(_hash(found.id), line)
+        if first != line:
+            self.problems.append(f"line {line}: the id '{found.id}' is that of line {first}, too")
+        return found
 
     def _utterance(self, row: Mapping[str, object]) -> Utterance:
         path = _string(row, "audio_filepath", required=True)
         return Utterance(
             id=_string(row, "id") or self._derived_id(path),
-            audio=Path(os.path.normpath(self.folder / path)),
+            audio=Path(os.path.normpath(os.path.join(self.folder, path))),
             text=_text(row),
             duration=_seconds(row, "duration"),
             speaker=_string(row, "speaker"),
@@ -200,10 +209,15 @@ class _Rows:
 
     def _derived_id(self, path: str) -> str:
         base = name = os.path.splitext(path)[0]
-        self.uses[base] += 1
-        while self.uses[base] > 1 and (name := f"{base}#{self.uses[base]}") in self.first_seen:
-            self.uses[base] += 1  # another file has that very name
+        while _hash(name) in self.lines:
+            part = self.parts[_hash(base)] = self.parts.get(_hash(base), 1) + 1
+            name = f"{base}#{part}"
         return name
+
+
+def _hash(text: str) -> int:
+    """64 bits in place of a string that may be long: of a million strings two are taken for one in 4e7 cases."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def _string(row: Mapping[str, object], key: str, required: bool = False) -> str | None:
@@ -225,8 +239,10 @@ def _text(row: Mapping[str, object]) -> str:
     text = row.get("text")
     if not isinstance(text, str):
         raise ValueError("no 'text'" if text is None else f"'text' should be text; found {text!r:.60}")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError(f"'text' holds half of a character (a lone surrogate): {text!r:.60}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"'text' holds half of a character (a lone surrogate): {text!r:.60}") from None
     return text
 
 
@@ -243,8 +259,8 @@ def _seconds(row: Mapping[str, object], key: str) -> float | None:
     return seconds
 
 
-def _read_json_lines(path: Path) -> list[Utterance]:
-    rows = _Rows(path.parent.resolve())
+def _read_json_lines(path: Path) -> Iterator[Utterance]:
+    rows = _Rows(path.parent)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -254,18 +270,25 @@ def _read_json_lines(path: Path) -> list[Utterance]:
             except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or brackets without end
                 rows.problems.append(f"line {number}: not a line of JSON ({error})")
                 continue
-            if isinstance(row, dict):
-                rows.add(f"line {number}", row)
-            else:
+            if not isinstance(row, dict):
                 rows.problems.append(f"line {number}: expected an object in braces; found {row!r:.60}")
+            elif utterance := rows.utterance(number, row):
+                yield utterance
     report_problems(path, rows.problems)
-    return rows.utterances
 
 
-def _read_table(path: Path) -> list[Utterance]:
+def _read_table(path: Path) -> Iterator[Utterance]:
     """Read a CSV file, or a TSV file, in which quotation marks are ordinary (as in Common Voice's)."""
+    rows = _Rows(path.parent)
+    for number, row in _table_rows(path, rows.problems):
+        if utterance := rows.utterance(number, row):
+            yield utterance
+    report_problems(path, rows.problems)
+
+
+def _table_rows(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line numbers and rows of a table; rows of another length are problems."""
     tabs = path.suffix.lower() == ".tsv"
-    rows = _Rows(path.parent.resolve())
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
@@ -274,13 +297,11 @@ def _read_table(path: Path) -> list[Utterance]:
             _check_columns(path, columns, "tab" if tabs else "comma")
             for cells in table:
                 if len(cells) == len(columns):
-                    rows.add(f"line {table.line_num}", dict(zip(columns, cells, strict=True)))
+                    yield table.line_num, dict(zip(columns, cells, strict=True))
                 elif cells:  # not an empty line
-                    rows.problems.append(f"line {table.line_num}: expected {len(columns)} columns; found {len(cells)}")
+                    problems.append(f"line {table.line_num}: expected {len(columns)} columns; found {len(cells)}")
     except (UnicodeDecodeError, csv.Error) as error:
         raise CorpusError(f"{path}: not a table in UTF-8 ({error}).") from error
-    report_problems(path, rows.problems)
-    return rows.utterances
 
 
 def _check_columns(path: Path, columns: Sequence[str], separator: str) -> None:
@@ -291,7 +312,7 @@ def _check_columns(path: Path, columns: Sequence[str], separator: str) -> None:
         )
 
 
-def _read_kaldi(folder: Path) -> list[Utterance]:
+def _read_kaldi(folder: Path) -> Iterator[Utterance]:
     """Read a Kaldi data folder (https://kaldi-asr.org/doc/data_prep.html), in the order of its `text`.
 
     Shell commands in wav.scp are refused, never run. A relative path is looked for in the folder, then, as
@@ -306,10 +327,8 @@ def _read_kaldi(folder: Path) -> list[Utterance]:
     problems += [f"text: '{name}' has no audio in wav.scp or segments" for name in texts if name not in parts]
     problems += [f"'{name}' has no line in text" for name in parts if name not in texts]
     report_problems(folder, problems)
-    return [
-        Utterance(name, audio[parts[name][0]], text, parts[name][2], speakers.get(name), None, parts[name][1])
-        for name, text in texts.items()
-    ]
+    for name, text in texts.items():
+        yield Utterance(name, audio[parts[name][0]], text, parts[name][2], speakers.get(name), None, parts[name][1])
 
 
 def _kaldi_table(path: Path, problems: list[str], needs_value: bool = True) -> Iterator[tuple[str, str]]:
