@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -116,21 +117,22 @@ def length_batches(lengths: Sequence[int], seconds: float = BATCH_SECONDS) -> li
         lengths: samples of each recording.
     """
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
-    return list(cut_batches(order, lengths, seconds * audio.SAMPLE_RATE))
+    starts = batch_starts((lengths[i] for i in order), seconds * audio.SAMPLE_RATE)
+    return [order[start:end] for start, end in pairwise([*starts, len(order)])]
 
 
-def cut_batches(order: Iterable[int], lengths: Sequence[float], limit: float) -> Iterator[list[int]]:
-    """Cut a sequence of recordings into batches whose padded length fits; a longer recording is a batch of its own."""
-    batch: list[int] = []
-    longest = 0.0
-    for i in order:
-        longest = max(longest, lengths[i])
-        if batch and longest * (len(batch) + 1) > limit:
-            yield batch
-            batch, longest = [], lengths[i]
-        batch.append(i)
-    if batch:
-        yield batch
+def batch_starts(lengths: Iterable[float], limit: float) -> Iterator[int]:
+    """Cut recordings of these lengths, in their order, into batches whose padded length fits: where each one begins.
+
+    A longer recording is a batch of its own.
+    """
+    size, longest = 0, 0.0
+    for place, length in enumerate(lengths):
+        longest = max(longest, length)
+        if size == 0 or longest * (size + 1) > limit:
+            yield place
+            size, longest = 0, length
+        size += 1
 
 
 def pad(waveforms: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
-import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Error, __version__, command, corpus
+from asr import Error, command, corpus
 from asr.corpus import Utterance
-from asr.training.config import TrainConfig, parse_settings
+from asr.training.config import TrainConfig, parse_settings, short_path
 
 if TYPE_CHECKING:
-    from asr.text import Units
-    from asr.training.folder import RunFolder
-    from asr.training.loop import Job
     from asr.training.workers import Group
 
 # torch takes seconds to import: what needs it is imported when a run begins, so that wrong usage answers at once.
 
 
 def fit(
-    data: Sequence[Utterance],
+    data: Iterable[Utterance],
     dev: Sequence[Utterance],
     out: Path,
     config: TrainConfig,
@@ -37,7 +33,8 @@ def fit(
     """Train a model and keep the best by dev WER.
 
     Args:
-        data: what it learns from. Utterances that cannot be used are reported and left out.
+        data: what it learns from, gone through once: a stream of a million is as good as a list. Utterances that cannot
+            be used are reported and left out.
         dev: what chooses; empty keeps the newest model.
         out: the run's folder, see `asr.training.folder`.
         config: settings.
@@ -54,6 +51,7 @@ def fit(
             training that cannot go on.
     """
     from asr.training.folder import RunFolder
+    from asr.training.job import make_job
     from asr.training.loop import train
     from asr.training.workers import Group, launch, take_part, under_torchrun, worker_count
 
@@ -65,7 +63,7 @@ def fit(
         raise Error(f"{out} holds a run already; go on with it (--resume) or choose another folder (--out)")
     config = dataclasses.replace(config, workers=worker_count(group, config.workers))
     with group.said_once():
-        job = prepare(data, dev, folder, config, info, strict, group)
+        job = make_job(data, dev, folder, config, info, strict, group)
     if under_torchrun():
         take_part(group, train, job)
     else:
@@ -92,126 +90,6 @@ def configure(given: Mapping[str, object], chosen: Mapping[str, object]) -> Trai
 
         config = config.updated(sizes(checkpoint.load(find_model(str(init)))))
     return config.updated(chosen)
-
-
-def prepare(
-    data: Sequence[Utterance],
-    dev: Sequence[Utterance],
-    folder: RunFolder,
-    config: TrainConfig,
-    info: Mapping[str, object],
-    strict: bool = False,
-    group: Group | None = None,
-) -> Job:
-    """Look at the data, report what is left out, and gather what the workers need; arguments and errors as in `fit`."""
-    from asr.features import FeatureConfig
-    from asr.text import Normalizer
-    from asr.training.cache import caches_folder, fingerprint, open_cache
-    from asr.training.dev import DevSet
-    from asr.training.loop import Job
-    from asr.training.noise import KINDS, open_sounds
-    from asr.training.phones import Lexicon, PhoneTargets, with_phones
-    from asr.training.prepare import examples, noise_report, report
-    from asr.training.workers import Group
-
-    group = group or Group()
-    resume = group.from_leader(folder.state.is_file)
-    if config.patience and not (dev or resume):
-        raise command.UsageError(f"patience={config.patience} needs a dev set (--dev) whose score could get better")
-    origin = group.from_leader(lambda: _origin(folder, config.init, resume)) if config.init else None
-    sounds, cache, dev_cache = group.host_first(
-        lambda: (
-            {name: found for name in KINDS if (found := open_sounds(name, getattr(config, name)))},
-            open_cache(data, caches_folder()),
-            open_cache(dev, caches_folder(), exact=True) if dev else None,
-        )
-    )
-    normalizer, features = Normalizer(), FeatureConfig(statistics=config.statistics)
-    alphabet = _units(config, [normalizer(utterance.text) for utterance in data], origin)
-    model = config.model(len(alphabet), features.n_mels)
-    good, problems = examples(data, cache, normalizer, alphabet, model, features, config.max_seconds)
-    left_out = report(problems, len(data), config.subsampling, features.hop_ms, config.units)
-    for line in (*left_out, *noise_report(good, cache)):
-        print(line, file=sys.stderr)
-    targets = None
-    if config.lexicon:
-        lexicon = Lexicon.read(config.lexicon, normalizer)
-        targets = PhoneTargets.of((normalizer(data[example.number].text) for example in good), lexicon)
-        good = with_phones(good, targets, cache, model, features)
-    dev_set = DevSet.of(dev, dev_cache) if dev_cache else None
-    for i, why in (dev_set.cache.errors if dev_set else {}).items():
-        print(f"dev: {dev[i].id} counts as deleted, unreadable audio: {why}", file=sys.stderr)
-    settings = dataclasses.asdict(config)
-    mixed_with = [(name, fingerprint(found.cache, found.numbers)) for name, found in sorted(sounds.items())]
-    learned = fingerprint(cache, [(example.number, example.ids, example.phones) for example in good] + mixed_with)
-    chosen_by = fingerprint(dev_set.cache, dev_set.references) if dev_set else ""
-    if group.leads:
-        folder.settle({"settings": settings, "data": learned, "dev": chosen_by, "origin": origin}, resume)
-        folder.write_lines("data_report.jsonl", map(dataclasses.asdict, problems))
-    if not good or (strict and problems):
-        found = f"{len(good)} of {len(data)} utterances can be trained on"
-        raise Error(f"{found}{', and --strict asks for all' * strict}; {folder.path}/data_report.jsonl says why")
-    hours = sum(example.seconds for example in good) / 3600
-    found = [(name, sounds[name].numbers, sounds[name].cache.lengths) for name in sorted(sounds)]
-    found += [(dev_set.references, dev_set.cache.lengths)] if dev_set else []
-    _check_same(group, [alphabet.symbols, *((each.number, each.seconds, each.ids) for each in good), *found])
-    tokens = "pieces" if config.units == "subwords" else "characters"
-    print(f"{len(good)} utterances, {hours:.2f} hours, {len(alphabet) - 1} {tokens}", file=sys.stderr)
-    if targets:
-        print(*targets.report(lexicon), sep="\n", file=sys.stderr)
-    if origin:
-        info = {**info, "init": {name: value for name, value in origin.items() if name != "alphabet"}}
-    settings |= {name: _short(settings[name]) for name in ("init", "lexicon", *KINDS)}
-    info = {"asr": __version__, **info, "hours": round(hours, 3), "utterances": len(good), "settings": settings}
-    phones = targets.symbols if targets else ()
-    return Job(
-        config, model, features, alphabet, normalizer, cache, good, phones, sounds, dev_set, folder.path, info, resume
-    )
-
-
-def _check_same(group: Group, found: object) -> None:
-    """Make sure that all hosts have found the same data: each would train another model."""
-    digest = hashlib.blake2b(repr(found).encode()).hexdigest()
-    if group.agreed(digest) != digest:
-        raise Error(
-            f"{platform.node()}: recordings, texts or noises are not those of the leading worker (rank 0); copy the "
-            "same files to all hosts"
-        )
-
-
-def _origin(folder: RunFolder, init: str, resume: bool) -> dict[str, object]:
-    """Of the model to start from: name, data, licence and alphabet. A run that goes on needs its file no more."""
-    from asr import checkpoint
-    from asr.recognizer import find_model
-    from asr.text import units_to_json
-
-    if resume:
-        return folder.read_config()["origin"]
-    start = checkpoint.load(find_model(init))
-    known = {name: start.info[name] for name in ("data", "licence", "init") if name in start.info}
-    return {"model": _short(init), **known, "alphabet": units_to_json(start.alphabet)}
-
-
-def _units(config: TrainConfig, texts: Sequence[str], origin: Mapping[str, object] | None) -> Units:
-    """The tokens of a run: those of the model to start from, and what they lack, if it has the units that are set.
-
-    Args:
-        texts: the training texts, normalised.
-    """
-    from asr.text import Alphabet, Subwords, units_from_json
-    from asr.training.initial import unit_settings
-
-    letters = Alphabet.from_texts(texts)
-    if origin:
-        known = units_from_json(origin["alphabet"])
-        if all(getattr(config, name) == value for name, value in unit_settings(known).items()):
-            return known.extended(letters)
-    return letters if config.units == "letters" else Subwords.from_texts(texts, config.pieces)
-
-
-def _short(path: str) -> str:
-    """The end of a path, for model files: where it lies on somebody's machine is nobody else's business."""
-    return "/".join(Path(path).parts[-2:])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -251,14 +129,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("init", "minutes"):
         if (value := getattr(options, name)) is not None:
             settings[name] = value
-    sources = [(source, corpus.read(source)) for source in options.data]
-    data = [utterance for source in sources for utterance in _named_split(*source, "train")]
+    parts, devs = zip(*(_look_through(source, "train") for source in options.data), strict=True)
+    data = chain.from_iterable(map(corpus.stream, options.data, parts))
     if options.dev:
-        dev = _named_split(options.dev, corpus.read(options.dev), "dev")
+        dev = corpus.read(options.dev, _look_through(options.dev, "dev")[0])
     else:
-        dev = [utterance for _, utterances in sources for utterance in utterances if utterance.split == "dev"]
+        dev = list(chain.from_iterable(devs))
     config = None if options.resume else configure({}, settings)  # before torch: wrong usage answers at once
-    info = {"data": [_short(str(source.resolve())) for source in options.data], "licence": options.licence}
+    info = {"data": [short_path(str(source.resolve())) for source in options.data], "licence": options.licence}
     from asr.training.workers import joined
 
     with joined() as group:
@@ -269,19 +147,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _named_split(source: Path, utterances: list[Utterance], split: str) -> list[Utterance]:
-    """The utterances of a split; where the source has no splits, all of them.
+def _look_through(source: Path, split: str) -> tuple[str | None, list[Utterance]]:
+    """Check all of a source, and find which part of it is meant and its dev set.
+
+    Returns: `split`, or None, which means all utterances, where the source has no splits; the utterances of "dev".
 
     Raises:
-        CorpusError: the source has other splits only.
+        CorpusError: bad lines, or the source has other splits only.
     """
-    found = {utterance.split for utterance in utterances}
-    if found == {None}:
-        return utterances
-    if split not in found:
-        names = ", ".join(sorted(map(str, found)))
+    splits: set[str | None] = set()
+    dev = []
+    for utterance in corpus.stream(source):
+        splits.add(utterance.split)
+        if utterance.split == "dev":
+            dev.append(utterance)
+    if splits == {None}:
+        return None, []
+    if split not in splits:
+        names = ", ".join(sorted(map(str, splits)))
         raise corpus.CorpusError(f"{source}: no utterance has the split {split!r}; it has {names}")
-    return [utterance for utterance in utterances if utterance.split == split]
+    return split, dev
 
 
 def _stored_config(out: Path) -> TrainConfig:

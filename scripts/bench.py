@@ -39,12 +39,12 @@ from asr.corpus import Utterance, audio_files
 from asr.features import FeatureConfig, LogMel
 from asr.model import KERNEL, STRIDE, ModelConfig
 from asr.recognizer import find_model, load, pad
-from asr.train import prepare
 from asr.training.augment import limit_band, perturb_speed, spec_augment, warp_frequencies
-from asr.training.batches import epoch_batches, padding_share
+from asr.training.batches import Batches, epoch_batches, padding_share
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
-from asr.training.loop import Job, Trainer, flat_gradient
+from asr.training.job import Job, make_job
+from asr.training.loop import Trainer, flat_gradient
 from asr.training.noise import add_noise, reverberate
 from asr.training.workers import Group, launch
 from recipes import corpora_folder
@@ -175,7 +175,7 @@ def measure(utterances: Sequence[Utterance], config: TrainConfig, plan: Plan) ->
     changes = {"plain": SPEC_AUGMENT_ALONE, "augmented": {}, "subwords": {**SPEC_AUGMENT_ALONE, **SUBWORDS}}
     with tempfile.TemporaryDirectory() as folder:
         jobs = {
-            name: prepare(utterances, [], _folder(folder, name), config.updated(changes[name]), {}) for name in changes
+            name: make_job(utterances, [], _folder(folder, name), config.updated(changes[name]), {}) for name in changes
         }
         launch(WORKERS, take_turns, jobs, plan)
         medians = json.loads((jobs["plain"].out / "medians.json").read_text(encoding="utf-8"))
@@ -185,7 +185,7 @@ def measure(utterances: Sequence[Utterance], config: TrainConfig, plan: Plan) ->
         **medians,
         gflop_per_second=flops_per_second(job.model, job.features) / 1e9,
         subwords_fit=len(jobs["subwords"].examples) / len(utterances),
-        padding_share=padding_share(batches_of(job), [example.seconds for example in job.examples]),
+        padding_share=padding_share(batches_of(job), job.examples.seconds),
         batch_seconds=config.batch_seconds,
         workers=WORKERS,
         augmentation=augmentation,
@@ -198,10 +198,9 @@ def _folder(parent: str, name: str) -> RunFolder:
     return RunFolder(path)
 
 
-def batches_of(job: Job) -> list[list[int]]:
+def batches_of(job: Job) -> Batches:
     """The batches of a run's first epoch."""
-    seconds = [example.seconds for example in job.examples]
-    return epoch_batches(seconds, job.config.batch_seconds, job.config.seed, epoch=0)
+    return epoch_batches(job.examples.seconds, job.config.batch_seconds, job.config.seed, epoch=0)
 
 
 def take_turns(group: Group, jobs: dict[str, Job], plan: Plan) -> None:
@@ -216,7 +215,7 @@ def take_turns(group: Group, jobs: dict[str, Job], plan: Plan) -> None:
     }
     batches = {name: batches_of(trainer.job) for name, trainer in systems.items()}
     for name, trainer in systems.items():
-        audio_per_second(trainer, batches[name][:2])  # warm-up
+        audio_per_second(trainer, [batches[name][i % len(batches[name])] for i in range(2)])  # warm-up
     found: dict[str, list[float]] = defaultdict(list)
     for repeat in range(plan.repeats):
         steps = range(repeat * plan.steps, (repeat + 1) * plan.steps)
@@ -236,7 +235,7 @@ def take_turns(group: Group, jobs: dict[str, Job], plan: Plan) -> None:
 def augmentation_seconds(job: Job) -> dict[str, float]:
     """Seconds of one core that each augmentation takes for an hour of the audio that it is applied to."""
     torch.set_num_threads(1)
-    examples = job.examples[:AUGMENTED]
+    examples = [job.examples[i] for i in range(min(AUGMENTED, len(job.examples)))]
     samples, config = job.cache.reader(), job.config
     recordings = [samples[example.number] for example in examples]
     features, frames = LogMel(job.features)(*pad(recordings))

@@ -27,15 +27,15 @@ from asr import Error, checkpoint
 from asr.command import UsageError
 from asr.corpus import Utterance, read, write_manifest
 from asr.features import FeatureConfig
-from asr.model import ModelConfig
 from asr.text import Alphabet, Normalizer, Subwords
 from asr.training.average import averaged_copy, decay_after, move_towards
 from asr.training.batches import epoch_batches
-from asr.training.cache import open_cache
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
+from asr.training.job import make_job
 from asr.training.loop import Trainer, average_buffers, train
-from asr.training.prepare import examples, frames_needed, noise_report
+from asr.training.prepare import Examples, Transcripts, find_examples, frames_needed, noise_report
+from asr.training.store import Entry
 from asr.training.workers import Group, launch
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -159,7 +159,7 @@ def job_of(utterances, out, dev=(), **changes):
     """A run of one worker that has not begun."""
     config = TrainConfig().updated({**TINY, "norm": "layer", "workers": 1, **changes})
     out.mkdir(parents=True, exist_ok=True)
-    return asr.train.prepare(utterances, list(dev), RunFolder(out), config, {"data": ["tones"]})
+    return make_job(utterances, list(dev), RunFolder(out), config, {"data": ["tones"]})
 
 
 # The whole way
@@ -493,21 +493,22 @@ def test_strict_training_stops_before_it_begins(tmp_path, monkeypatch):
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
-def test_characters_that_the_alphabet_lacks_are_named(tmp_path):
+def look_at(utterances, folder, alphabet, max_seconds):
+    """What can be trained on with an alphabet, and its audio."""
+    folder.mkdir()
+    transcripts = Transcripts.read(utterances, Normalizer(), make(folder / "all"))
+    found = make(folder / "examples")
+    find_examples(transcripts, alphabet, TrainConfig().model(len(alphabet), 80), FeatureConfig(), max_seconds, found)
+    return Examples(Entry(found)), transcripts.cache
+
+
+def test_characters_that_the_alphabet_lacks_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASR_CACHE", str(tmp_path / "cache"))
     random = np.random.default_rng(1)
     utterances = [say(tmp_path, "known", "abba", random), say(tmp_path, "unknown", "bach", random)]
-    alphabet = Alphabet.from_texts(["ab"])
-    good, problems = examples(
-        utterances,
-        open_cache(utterances, tmp_path / "cache"),
-        Normalizer(),
-        alphabet,
-        ModelConfig(len(alphabet)),
-        FeatureConfig(),
-        max_seconds=10,
-    )
+    good, _ = look_at(utterances, tmp_path / "out", Alphabet.from_texts(["ab"]), max_seconds=10)
     assert [example.id for example in good] == ["known"]
-    (problem,) = problems
+    (problem,) = good.problems()
     assert (problem.utterance, problem.kind) == ("unknown", "unknown characters")
     assert "'c' 'h'" in problem.detail and "'a'" not in problem.detail
 
@@ -529,9 +530,9 @@ def test_frames_needed_is_where_the_ctc_loss_becomes_finite(ids):
         assert bool(loss.isfinite()) == finite
 
 
-def test_speech_in_the_wrong_byte_order_is_said_to_be_noise(tmp_path):
+def test_speech_in_the_wrong_byte_order_is_said_to_be_noise(tmp_path, monkeypatch):
     """What a converter makes of big-endian samples that it takes for little-endian ones."""
-    normalizer, alphabet, model = Normalizer(), Alphabet(("", "a", "b")), TrainConfig().model(3, 80)
+    monkeypatch.setenv("ASR_CACHE", str(tmp_path / "cache"))
     for gain in (0.05, 0.3, 1.0):
         reports = []
         for order in ("<i2", ">i2"):
@@ -541,8 +542,7 @@ def test_speech_in_the_wrong_byte_order_is_said_to_be_noise(tmp_path):
                 swapped = (samples / abs(samples).max() * gain * 32767).astype("<i2").view(order).astype("=i2")
                 soundfile.write(tmp_path / f"{path.stem}{gain}{order[0] == '>'}.wav", swapped, rate)
                 utterances.append(Utterance(path.stem, tmp_path / f"{path.stem}{gain}{order[0] == '>'}.wav", "ab"))
-            cache = open_cache(utterances, tmp_path / "cache")
-            good, _ = examples(utterances, cache, normalizer, alphabet, model, FeatureConfig(), 60.0)
+            good, cache = look_at(utterances, tmp_path / f"{gain}{order[0]}", Alphabet(("", "a", "b")), 60.0)
             assert len(good) == len(utterances)
             reports.append(list(noise_report(good, cache)))
         right, (wrong,) = reports
@@ -878,12 +878,12 @@ def test_a_subword_model_to_start_from_keeps_its_pieces_and_learns_new_character
     utterances = [dataclasses.replace(utterance, text=f"{utterance.text} gaff") for utterance in read(of_words)[:9]]
     config = asr.train.configure({}, {**TINY, "init": str(model), "workers": 1, "dropout": 0.0})
     assert (config.units, config.pieces, config.subsampling) == ("subwords", 13, 8)
-    job = asr.train.prepare(utterances, [], RunFolder(make(tmp_path / "more")), config, {})
+    job = make_job(utterances, [], RunFolder(make(tmp_path / "more")), config, {})
     assert job.alphabet.symbols == (*known.symbols, "g")
     assert job.alphabet.decode(job.examples[0].ids) == utterances[0].text
     weights = Trainer(Group(), job).model.state_dict()["output.weight"]
     assert torch.equal(weights[:14], checkpoint.load(model).weights["output.weight"])
-    other = asr.train.prepare(read(of_words), [], RunFolder(make(tmp_path / "o")), config.updated({"pieces": 10}), {})
+    other = make_job(read(of_words), [], RunFolder(make(tmp_path / "o")), config.updated({"pieces": 10}), {})
     assert len(other.alphabet) == 11 and other.model.vocab == 11  # learnt anew, since as many were asked for
 
 

@@ -21,9 +21,9 @@ import torch
 
 from asr.checkpoint import read_tensors
 from asr.corpus import Utterance, read, write_manifest
-from asr.train import prepare
 from asr.training.config import TrainConfig, parse_settings
 from asr.training.folder import RunFolder
+from asr.training.job import make_job
 from asr.training.loop import Trainer
 from asr.training.workers import CPU, TORCHRUN, Group, device_of
 
@@ -199,7 +199,7 @@ def test_a_gpu_has_the_losses_of_the_cpu_which_goes_on_from_its_state(
 ) -> None:
     monkeypatch.setenv("ASR_CACHE", str(host / "cache"))
     config = TrainConfig().updated(parse_settings(f"{name}={value}" for name, value in SETTINGS.items()))
-    job = prepare(read(host / "data.jsonl"), [], RunFolder(tmp_path), config, {})
+    job = make_job(read(host / "data.jsonl"), [], RunFolder(tmp_path), config, {})
     losses = {}
     for device in (CPU, device_of(0)):
         trainer = Trainer(Group(device=device), job)

@@ -2,36 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from asr.recognizer import cut_batches
+from asr.recognizer import batch_starts
 
 # Utterances are sorted by their length times 1 +- this, so that every epoch makes other batches.
 LENGTH_JITTER = 0.15
 
 
-def epoch_batches(seconds: Sequence[float], batch_seconds: float, seed: int, epoch: int) -> list[list[int]]:
+class Batches(Sequence[list[int]]):
+    """The batches of an epoch, each made when it is asked for: numbers of utterances, the longest first.
+
+    Args:
+        order: (N,) numbers of utterances, one batch after another.
+        ends: (B + 1,) where each batch ends in `order`, after a 0.
+        turns: (B,) which batch is the first, the second...
+        lengths: (N,) of each utterance.
+    """
+
+    def __init__(self, order: NDArray, ends: NDArray, turns: NDArray, lengths: NDArray) -> None:
+        self._order, self._ends, self._turns, self._lengths = order, ends, turns, lengths
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def __getitem__(self, i: int) -> list[int]:
+        turn = self._turns[i]
+        batch = self._order[self._ends[turn] : self._ends[turn + 1]]
+        return batch[np.argsort(-self._lengths[batch], kind="stable")].tolist()
+
+
+def epoch_batches(seconds: ArrayLike, batch_seconds: float, seed: int, epoch: int) -> Batches:
     """One epoch: every utterance in exactly one batch, batches in random order.
 
     Args:
-        seconds: length of each utterance.
+        seconds: (N,) length of each utterance.
         batch_seconds: what a batch may hold, padding included; a longer utterance is a batch of its own.
         seed, epoch: the same pair gives the same batches.
-
-    Returns: batches of utterance numbers, longest utterance first within a batch.
     """
     generator = np.random.default_rng((seed, epoch))
     lengths = np.asarray(seconds, dtype=np.float64)
     jittered = lengths * generator.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(lengths))
-    order = np.argsort(jittered, kind="stable").tolist()
-    batches = list(cut_batches(order, seconds, batch_seconds))
-    generator.shuffle(batches)
-    return [sorted(batch, key=lambda i: -lengths[i]) for batch in batches]
+    order = np.argsort(jittered, kind="stable")
+    # Seen through a memoryview they come one by one as Python's numbers, which are faster than numpy's.
+    starts = list(batch_starts(memoryview(lengths[order]), batch_seconds))
+    turns = np.arange(len(starts))
+    generator.shuffle(turns)
+    return Batches(order, np.array([*starts, len(order)]), turns, lengths)
 
 
-def padding_share(batches: Sequence[Sequence[int]], seconds: Sequence[float]) -> float:
-    """Share of the padded audio that is padding."""
-    padded = sum(len(batch) * max(seconds[i] for i in batch) for batch in batches)
-    return 1 - sum(seconds[i] for batch in batches for i in batch) / padded
+def padding_share(batches: Iterable[Sequence[int]], lengths: ArrayLike) -> float:
+    """Share of the padded audio that is padding.
+
+    Args:
+        lengths: (N,) of each utterance, in any unit.
+    """
+    lengths = np.asarray(lengths)
+    padded = real = 0.0
+    for batch in batches:
+        inside = lengths[np.asarray(batch)]
+        padded += len(inside) * float(inside.max())
+        real += float(inside.sum())
+    return 1 - real / padded

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
-from collections.abc import Iterator, Sequence
+import pickle
+import sys
+import tempfile
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import count, islice
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,30 +22,46 @@ from tqdm import tqdm
 
 from asr import audio
 from asr.corpus import Utterance
+from asr.training.columns import fingerprint, mapped
+from asr.training.store import Entry, Store, readable, size_of
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SCALE = 32768  # int16 steps of full scale, as decoders have it: 16-bit recordings come out as they are
-AHEAD = 64  # utterances decoded at a time: bounds the memory
-STALE_SECONDS = 3600  # nobody has written to it for so long: a process that was killed left it behind
+AHEAD = 64  # recordings decoded at a time: bounds the memory
+CHECKED = 2**28  # bytes: the store's size is looked at whenever so much more audio has been written
+WHAT = "decoded audio"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AudioCache:
-    """The samples of a list of utterances.
+    """The samples of a list of utterances; an utterance that is heard twice is stored once.
 
     Args:
-        path: the file, samples one utterance after another, of the type that its suffix names.
-        lengths: samples of each utterance; 0 where it could not be read.
+        entry: the folder with the samples.
+        exact: float32 samples, as they were decoded; else int16.
+        starts, lengths: (N,) int64, where each utterance begins among all samples, and how many are its own; 0 where it
+            could not be read.
         errors: utterance number -> why it could not be read.
     """
 
-    path: Path
-    lengths: tuple[int, ...]
+    entry: Entry
+    exact: bool
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
     errors: dict[int, str]
+
+    @property
+    def path(self) -> Path:
+        """The file: samples, one recording after another."""
+        return self.entry.path / "samples"
+
+    def fingerprint(self) -> str:
+        """A hash of the files, as they were when they were decoded, and of what each utterance is of them."""
+        return fingerprint(self.entry.path.name.partition(".")[0], self.starts, self.lengths)
 
     def seconds(self, i: int) -> float:
         """Length of an utterance."""
-        return self.lengths[i] / audio.SAMPLE_RATE
+        return float(self.lengths[i]) / audio.SAMPLE_RATE
 
     def reader(self) -> CacheReader:
         """Access to the samples, for one process."""
@@ -52,106 +72,181 @@ class CacheReader:
     """Reads utterances out of the cache file; only the pages that are used come into memory."""
 
     def __init__(self, cache: AudioCache) -> None:
-        self._ends = list(accumulate(cache.lengths, initial=0))
-        dtype = np.dtype(cache.path.suffix[1:])
-        empty = self._ends[-1] == 0  # nothing to map
-        self._samples = np.zeros(0, dtype) if empty else np.memmap(cache.path, dtype, mode="r")
+        self._cache = cache
+        self._samples = mapped(cache.path, np.float32 if cache.exact else np.int16)
 
     def __getitem__(self, i: int) -> NDArray[np.float32]:
         """(samples,) float32 of utterance i."""
-        samples = self._samples[self._ends[i] : self._ends[i + 1]].astype(np.float32)
-        return samples / SCALE if self._samples.dtype == np.int16 else samples
+        start = self._cache.starts[i]
+        samples = self._samples[start : start + self._cache.lengths[i]].astype(np.float32)
+        return samples if self._cache.exact else samples / SCALE
 
 
-def caches_folder() -> Path:
-    """Where decoded audio is kept: $ASR_CACHE, by default data/cache."""
-    return Path(os.environ.get("ASR_CACHE") or "data/cache")
-
-
-def open_cache(utterances: Sequence[Utterance], folder: Path, exact: bool = False) -> AudioCache:
+def open_cache(utterances: Iterable[Utterance], folder: Path, exact: bool = False) -> AudioCache:
     """The cache of these utterances, made now if it is not there yet.
 
     Args:
+        utterances: gone through once; of each a few bytes stay in memory.
+        folder: of all caches, see `asr.training.store`.
         exact: keep the samples as they were decoded, float32, so that a dev score is that of an evaluation; else as
             int16, half the size, which is near enough to learn from.
 
-    Its name is a hash of the audio files' paths, sizes and times of change, so a changed file makes a new cache. It is
-    written beside and renamed: a process that is killed leaves no half cache, and of two that write, one wins.
+    Its name is a hash of the audio files' paths, sizes and times of change, so a changed file makes a new cache.
+
+    Raises:
+        StoreError: it does not fit into the folder or on the disk.
     """
-    samples = folder / f"{_cache_key(utterances)}.{'float32' if exact else 'int16'}"
-    index = samples.with_name(f"{samples.name}.json")
-    if not (index.is_file() and samples.is_file() and _still_unreadable(utterances, index)):
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale_parts(folder)
-        _write(utterances, samples, index)
-    stored = json.loads(index.read_text(encoding="utf-8"))
-    return AudioCache(samples, tuple(stored["lengths"]), {int(i): why for i, why in stored["errors"].items()})
+    store = Store(folder)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        recordings = _Recordings(file)
+        rows = recordings.add(utterances)
+        entry = _find_or_make(recordings, store, exact)
+    lengths, errors = np.load(entry.path / "lengths.npy"), _errors(entry)
+    starts = np.cumsum(lengths) - lengths
+    unreadable = np.flatnonzero(np.isin(rows, list(errors)))
+    return AudioCache(entry, exact, starts[rows], lengths[rows], {int(i): errors[rows[i]] for i in unreadable})
 
 
-def _still_unreadable(utterances: Sequence[Utterance], index: Path) -> bool:
-    """Whether what could not be read still cannot be: ffmpeg may have come, or a right to read."""
-    errors = json.loads(index.read_text(encoding="utf-8"))["errors"]
-    return all(isinstance(_decode(utterances[int(i)]), str) for i in errors)
+@dataclass(frozen=True)
+class _Recording:
+    """What is decoded: an audio file, or a part of one; times in seconds."""
+
+    audio: Path
+    offset: float
+    duration: float | None
 
 
-def fingerprint(cache: AudioCache, texts: Sequence[object]) -> str:
-    """Of audio, of which of it can be read, and of texts: what must not change when a run is resumed."""
-    return hashlib.blake2b(repr((cache.path.stem, cache.lengths, texts)).encode(), digest_size=16).hexdigest()
+class _Recordings:
+    """The different recordings of any number of utterances, in the order in which they come first.
+
+    They are written to a file; memory holds a hash of each.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._rows: dict[bytes, int] = {}  # hash -> number
+        self._key = hashlib.blake2b(f"asr audio {FORMAT_VERSION}".encode(), digest_size=16)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[_Recording]:
+        self._file.seek(0)
+        for _ in range(len(self)):
+            name, offset, duration = pickle.load(self._file)
+            yield _Recording(Path(name), offset, duration)
+
+    def add(self, utterances: Iterable[Utterance]) -> NDArray[np.int32]:
+        """(N,) number of each utterance's recording."""
+        rows = array("i")
+        for utterance in utterances:
+            part = (os.fspath(utterance.audio), utterance.offset, utterance.duration)
+            digest = hashlib.blake2b(repr(part).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            if digest not in self._rows:
+                self._rows[digest] = len(self._rows)
+                pickle.dump(part, self._file)
+                self._key.update(_state(*part))
+            rows.append(self._rows[digest])
+        return np.array(rows, np.int32)
+
+    def key(self) -> str:
+        """A hash of the recordings, and of their files as they are now."""
+        return self._key.hexdigest()
 
 
-def _remove_stale_parts(folder: Path) -> None:
-    for part in folder.glob(".*.part"):
-        if part.exists() and time.time() - part.stat().st_mtime > STALE_SECONDS:
-            part.unlink(missing_ok=True)
-
-
-def _cache_key(utterances: Sequence[Utterance]) -> str:
-    digest = hashlib.blake2b(f"asr audio {FORMAT_VERSION}".encode(), digest_size=16)
-    for utterance in utterances:
-        path = utterance.audio.absolute()
-        try:
-            stat = path.stat()
-            state = (stat.st_size, stat.st_mtime_ns)
-        except OSError:
-            state = (-1, -1)
-        digest.update(repr((str(path), *state, utterance.offset, utterance.duration)).encode())
-    return digest.hexdigest()
-
-
-def _write(utterances: Sequence[Utterance], samples: Path, index: Path) -> None:
-    beside = samples.with_name(f".{samples.name}.{os.getpid()}.part")
-    beside_index = index.with_name(f".{index.name}.{os.getpid()}.part")
-    lengths, errors = [], {}
+def _state(name: str, offset: float, duration: float | None) -> bytes:
+    path = os.path.join(os.getcwd(), name)
     try:
-        with beside.open("wb") as file:
-            for i, decoded in enumerate(_decode_all(utterances)):
-                if isinstance(decoded, str):
-                    errors[i] = decoded
-                    lengths.append(0)
-                else:
-                    file.write(decoded if samples.suffix == ".float32" else _as_int16(decoded))
-                    lengths.append(len(decoded))
-        beside_index.write_text(json.dumps({"lengths": lengths, "errors": errors}), encoding="utf-8")
-        beside.replace(samples)
-        beside_index.replace(index)
-    finally:
-        beside.unlink(missing_ok=True)
-        beside_index.unlink(missing_ok=True)
+        stat = os.stat(path)
+        state = (stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        state = (-1, -1)
+    return repr((path, *state, offset, duration)).encode("utf-8", "surrogatepass")
 
 
-def _decode_all(utterances: Sequence[Utterance]) -> Iterator[NDArray[np.float32] | str]:
-    """Samples or an error's text for each utterance, in order; decoding runs outside Python's lock, on all cores."""
-    bar = tqdm(total=len(utterances), desc="decoding audio", unit=" utterances", disable=None)
+def _find_or_make(recordings: _Recordings, store: Store, exact: bool) -> Entry:
+    for attempt in count(1):  # where something could not be read and now can, the next attempt has another name
+        name = f"{recordings.key()}.{'float32' if exact else 'int16'}.{attempt}"
+        entry = store.find(name)
+        if entry is None:
+            return _make(recordings, store, name, exact)
+        if _still_unreadable(recordings, _errors(entry)):
+            return entry
+    raise AssertionError("unreachable")
+
+
+def _errors(entry: Entry) -> dict[int, str]:
+    """Recording number -> why it could not be read."""
+    stored = json.loads((entry.path / "errors.json").read_text(encoding="utf-8"))
+    return {int(row): why for row, why in stored.items()}
+
+
+def _still_unreadable(recordings: _Recordings, errors: dict[int, str]) -> bool:
+    """Whether what could not be read still cannot be: ffmpeg may have come, or a right to read."""
+    return not errors or all(isinstance(_decode(each), str) for row, each in enumerate(recordings) if row in errors)
+
+
+def _make(recordings: _Recordings, store: Store, name: str, exact: bool) -> Entry:
+    with store.draft(WHAT, _expected_size(recordings, exact)) as draft:
+        lengths, errors = _write(recordings, draft / "samples", exact, lambda: store.check(WHAT))
+        np.save(draft / "lengths.npy", np.array(lengths, np.int64))
+        (draft / "errors.json").write_text(json.dumps(errors), encoding="utf-8")
+        entry = store.keep(draft, name)
+    print(f"{WHAT}: {readable(size_of(entry.path))} in {store.path}", file=sys.stderr)
+    return entry
+
+
+def _expected_size(recordings: _Recordings, exact: bool) -> int:
+    """Bytes, by the durations that utterances or files state."""
+    seconds = sum(map(_expected_seconds, recordings))
+    return round(seconds * audio.SAMPLE_RATE) * (4 if exact else 2)
+
+
+def _expected_seconds(recording: _Recording) -> float:
+    if recording.duration is not None:
+        return recording.duration
+    try:
+        return max(0.0, audio.duration(recording.audio) - recording.offset)
+    except (audio.AudioError, OSError):
+        return 0.0
+
+
+def _write(
+    recordings: _Recordings, path: Path, exact: bool, check: Callable[[], None]
+) -> tuple[array[int], dict[int, str]]:
+    """Decode all into a file; lengths in samples, and errors by number.
+
+    Args:
+        check: called again and again as the file grows.
+    """
+    lengths, errors, next_check = array("q"), {}, CHECKED
+    with path.open("wb") as file:
+        for row, decoded in enumerate(_decode_all(recordings)):
+            if isinstance(decoded, str):
+                errors[row] = decoded
+                decoded = np.zeros(0, np.float32)
+            file.write(decoded if exact else _as_int16(decoded))
+            lengths.append(len(decoded))
+            if file.tell() >= next_check:
+                check()
+                next_check += CHECKED
+    return lengths, errors
+
+
+def _decode_all(recordings: _Recordings) -> Iterator[NDArray[np.float32] | str]:
+    """Samples or an error's text for each recording, in order; decoding runs outside Python's lock, on all cores."""
+    bar = tqdm(total=len(recordings), desc="decoding audio", unit=" recordings", disable=None)
+    following = iter(recordings)
     with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
-        for start in range(0, len(utterances), AHEAD):
-            for decoded in pool.map(_decode, utterances[start : start + AHEAD]):
+        while block := list(islice(following, AHEAD)):
+            for decoded in pool.map(_decode, block):
                 bar.update()
                 yield decoded
 
 
-def _decode(utterance: Utterance) -> NDArray[np.float32] | str:
+def _decode(recording: _Recording) -> NDArray[np.float32] | str:
     try:
-        return audio.load(utterance.audio, utterance.offset, utterance.duration)
+        return audio.load(recording.audio, recording.offset, recording.duration)
     except (audio.AudioError, OSError) as error:
         return str(error)
 

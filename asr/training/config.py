@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.command import UsageError
@@ -156,6 +157,11 @@ class TrainConfig:
             if name not in known:
                 raise UsageError(f"there is no setting {name!r}; the settings are {', '.join(sorted(known))}")
         return dataclasses.replace(self, **changes)
+
+
+def short_path(path: str) -> str:
+    """The end of a path, for model files: where it lies on somebody's machine is nobody else's business."""
+    return "/".join(Path(path).parts[-2:])
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, object]:

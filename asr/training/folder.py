@@ -76,12 +76,15 @@ class RunFolder:
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file beside its place, then rename it."""
-        with replacing(self.path / name) as file:
-            file.write(content)
+        self._write(name, [content])
 
     def write_lines(self, name: str, objects: Iterable[Mapping[str, object]]) -> None:
-        """A JSON Lines file."""
-        self.write_text(name, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in objects))
+        """A JSON Lines file, written in the same way, one object at a time."""
+        self._write(name, (json.dumps(entry, ensure_ascii=False).encode("utf-8") + b"\n" for entry in objects))
+
+    def _write(self, name: str, parts: Iterable[bytes]) -> None:
+        with replacing(self.path / name) as file:
+            file.writelines(parts)
 
     def log(self, entry: Mapping[str, object]) -> None:
         """Append an object to log.jsonl."""

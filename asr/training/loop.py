@@ -7,8 +7,6 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,22 +17,19 @@ from torch.optim import Optimizer
 
 from asr import Error, checkpoint
 from asr.decode import BLANK
-from asr.features import FeatureConfig, LogMel
-from asr.model import AcousticModel, ModelConfig
+from asr.features import LogMel
+from asr.model import AcousticModel
 from asr.recognizer import Recognizer, find_model, pad
 from asr.score import Score
-from asr.text import Normalizer, Units
 from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends, warp_frequencies
 from asr.training.average import averaged_copy, decay_after, move_towards
-from asr.training.batches import epoch_batches, padding_share
-from asr.training.cache import AudioCache
-from asr.training.config import TrainConfig
+from asr.training.batches import Batches, epoch_batches, padding_share
 from asr.training.curves import EventFile, save_picture
-from asr.training.dev import DevSet
 from asr.training.folder import Progress, RunFolder
 from asr.training.initial import adopt
+from asr.training.job import Job
 from asr.training.meter import Meter
-from asr.training.noise import Sounds, add_noise, reverberate
+from asr.training.noise import add_noise, reverberate
 from asr.training.optimizer import optimizers
 from asr.training.phones import PhoneHead
 from asr.training.prepare import Example, samples_needed
@@ -55,37 +50,6 @@ BLANK_ONLY = (
 
 class TrainingError(Error):
     """Training that cannot go on; says what to try."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a worker needs to train.
-
-    Args:
-        config: settings.
-        model, features, alphabet, normalizer: what the model file will say of itself.
-        cache, examples: the training data.
-        phones: names of the phones that `Example.phones` counts, blank first; empty without a lexicon.
-        sounds: "noise" and "rooms", where there are any: what the training data is mixed with.
-        dev: chooses the best model; None keeps the newest.
-        out: the run's folder.
-        info: where the model comes from, for the model file.
-        resume: go on from the run's saved state.
-    """
-
-    config: TrainConfig
-    model: ModelConfig
-    features: FeatureConfig
-    alphabet: Units
-    normalizer: Normalizer
-    cache: AudioCache
-    examples: list[Example]
-    phones: tuple[str, ...]
-    sounds: dict[str, Sounds]
-    dev: DevSet | None
-    out: Path
-    info: dict[str, object]
-    resume: bool
 
 
 def train(group: Group, job: Job) -> None:
@@ -237,21 +201,20 @@ class Trainer:
     def _advance(self, **changes: float) -> None:
         self.progress = dataclasses.replace(self.progress, **changes)
 
-    def _batches(self, epoch: int) -> list[list[int]]:
-        seconds = [example.seconds for example in self.job.examples]
-        return epoch_batches(seconds, self.config.batch_seconds, self.config.seed, epoch)
+    def _batches(self, epoch: int) -> Batches:
+        return epoch_batches(self.job.examples.seconds, self.config.batch_seconds, self.config.seed, epoch)
 
     def _padding(self) -> float:
         """Share of the first epoch's frames that is padding, each worker's part of a batch being padded by itself."""
         workers = [Group(rank, self.group.size) for rank in range(self.group.size)]
-        parts = [part for batch in self._batches(0) for worker in workers if (part := worker.share(batch))]
-        lengths = self.job.cache.lengths
-        return padding_share(parts, [self.job.features.frames(lengths[each.number]) for each in self.job.examples])
+        parts = (part for batch in self._batches(0) for worker in workers if (part := worker.share(batch)))
+        return padding_share(parts, self.job.features.frames(self.job.cache.lengths[self.job.examples.numbers]))
 
     def _remaining_batches(self) -> Iterator[list[int]]:
         while not self.progress.finished:
-            for batch in self._batches(self.progress.epoch)[self.progress.batch :]:
-                yield batch
+            batches = self._batches(self.progress.epoch)
+            for i in range(self.progress.batch, len(batches)):
+                yield batches[i]
                 if self.progress.finished:
                     return
             self._advance(epoch=self.progress.epoch + 1, batch=0)
@@ -362,7 +325,7 @@ class Trainer:
         """Score the dev set and keep the model if it is the best; without a dev set keep the newest."""
         if self.job.dev is None:
             if self.group.leads:
-                heard = [self.audio[example.number] for example in self.job.examples[:HEARD]]
+                heard = [self.audio[number] for number in self.job.examples.numbers[:HEARD]]
                 self._warn_of_blanks([found.text for found in self._recognizer().transcribe_many(heard)])
                 self._save_model({"step": self.progress.step})
             return

