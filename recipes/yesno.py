@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from asr import audio
 from asr.corpus import CorpusError, Utterance
-from asr.training.cache import caches_folder
+from asr.training.store import caches_folder
 from recipes import AGAIN, Recipe, recordings
 from recipes.archive import Archive, ensure
 

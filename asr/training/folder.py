@@ -76,15 +76,13 @@ class RunFolder:
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file beside its place, then rename it."""
-        self._write(name, [content])
+        with replacing(self.path / name) as file:
+            file.write(content)
 
     def write_lines(self, name: str, objects: Iterable[Mapping[str, object]]) -> None:
         """A JSON Lines file, written in the same way, one object at a time."""
-        self._write(name, (json.dumps(entry, ensure_ascii=False).encode("utf-8") + b"\n" for entry in objects))
-
-    def _write(self, name: str, parts: Iterable[bytes]) -> None:
         with replacing(self.path / name) as file:
-            file.writelines(parts)
+            file.writelines(json.dumps(entry, ensure_ascii=False).encode("utf-8") + b"\n" for entry in objects)
 
     def log(self, entry: Mapping[str, object]) -> None:
         """Append an object to log.jsonl."""
