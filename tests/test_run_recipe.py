@@ -28,7 +28,7 @@ def test_from_corpus_to_wer_and_again(corpora: Path, tmp_path: Path) -> None:
         assert re.match(r"yesno test WER \d+\.\d\d% .* in 240 words of 30 utterances", done.stdout.splitlines()[-1])
     without_speed = [re.sub(r"real-time factor [\d.]+", "", done.stdout) for done in (first, second)]
     assert without_speed[0] == without_speed[1]
-    assert "resumed after step 3 of 3" in second.stderr
+    assert "this run is finished, after step 3 of 3" in second.stderr
 
 
 def test_an_unknown_setting_is_wrong_usage(corpora: Path, tmp_path: Path) -> None:
