@@ -56,6 +56,30 @@ def shipped_model() -> Path:
 
 
 @pytest.fixture(scope="session")
+def noise_with_texts() -> Callable[[Path], Path]:
+    """Fills a folder with data.jsonl, of the splits train and dev: 12 recordings of noise with letters for texts."""
+    import numpy as np
+    import soundfile
+
+    from asr.corpus import Utterance, write_manifest
+
+    def fill(folder: Path) -> Path:
+        draw = np.random.default_rng(0)
+        utterances = []
+        for i in range(12):
+            path = folder / f"u{i}.wav"
+            samples = draw.normal(0, 0.1, draw.integers(8000, 20_000))
+            soundfile.write(path, samples, 16_000)
+            text = "".join(draw.choice(list("abc "), 8))
+            split = "train" if i else "dev"
+            utterances.append(Utterance(f"u{i}", path, f"a{text}b", len(samples) / 16_000, split=split))
+        write_manifest(folder / "data.jsonl", utterances)
+        return folder
+
+    return fill
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file with random weights, for all that does not depend on what a model has learnt."""
     import torch

@@ -13,12 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from asr import checkpoint
-from asr.corpus import Utterance, write_manifest
 
 PROJECT = Path(__file__).resolve().parents[1]
 PATIENCE = 600  # s: what hangs fails in the end, what only waits for a busy machine does not
@@ -38,19 +35,9 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ki
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with data.jsonl: noise, with letters for its texts."""
-    folder = tmp_path_factory.mktemp("data")
-    draw = np.random.default_rng(0)
-    utterances = []
-    for i in range(12):
-        path = folder / f"u{i}.wav"
-        samples = draw.normal(0, 0.1, draw.integers(8000, 20_000))
-        soundfile.write(path, samples, 16_000)
-        text = "".join(draw.choice(list("abc "), 8))
-        utterances.append(Utterance(f"u{i}", path, f"a{text}b", len(samples) / 16_000, split="train" if i else "dev"))
-    write_manifest(folder / "data.jsonl", utterances)
-    return folder
+def folder(tmp_path_factory: pytest.TempPathFactory, noise_with_texts: Callable[[Path], Path]) -> Path:
+    """A folder with data.jsonl."""
+    return noise_with_texts(tmp_path_factory.mktemp("data"))
 
 
 def start(folder: Path, out: Path, *options: str, before: Callable[[], object] | None = None) -> subprocess.Popen[str]:

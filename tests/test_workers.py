@@ -12,15 +12,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 
 from asr.checkpoint import read_tensors
-from asr.corpus import Utterance, read, write_manifest
+from asr.corpus import read, write_manifest
 from asr.training.config import TrainConfig, parse_settings
 from asr.training.folder import RunFolder
 from asr.training.job import make_job
@@ -47,20 +46,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="workers meet th
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with train.jsonl, of the splits train and dev: what one host holds."""
+def host(tmp_path_factory: pytest.TempPathFactory, noise_with_texts: Callable[[Path], Path]) -> Path:
+    """A folder with data.jsonl: what one host holds."""
     folder = tmp_path_factory.mktemp("hosts") / "one"
     folder.mkdir()
-    random = np.random.default_rng(0)
-    utterances = []
-    for i in range(12):
-        path = folder / f"u{i}.wav"
-        samples = random.normal(0, 0.1, random.integers(8000, 20_000))
-        soundfile.write(path, samples, 16_000)
-        text = "".join(random.choice(list("abc "), 8))
-        utterances.append(Utterance(f"u{i}", path, f"a{text}b", len(samples) / 16_000, split="train" if i else "dev"))
-    write_manifest(folder / "data.jsonl", utterances)
-    return folder
+    return noise_with_texts(folder)
 
 
 def command(host: Path, out: Path, *options: str, **settings: object) -> list[str]:

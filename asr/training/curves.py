@@ -109,7 +109,7 @@ def _draw_loss(axes: Axes, progress: Sequence[Mapping[str, float]]) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylabel("training loss per character")
+    axes.set_ylabel("training loss per token")
     axes.set_xlim(0, max((entry["step"] for entry in progress), default=1))
 
 
