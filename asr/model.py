@@ -33,7 +33,8 @@ class ModelConfig:
         cell: "gru", "lstm" or "tanh" (a plain recurrent network).
         bidirectional: reads each utterance in both directions.
         norm: what stands before each recurrent layer and before the output: "layer" or "batch" normalisation.
-        dropout: share of the features dropped before each recurrent layer and before the output, in training.
+        dropout: share of the features dropped before each recurrent layer and before the output, in training; see
+            `Dropout`.
     """
 
     vocab: int
@@ -84,7 +85,7 @@ class AcousticModel(nn.Module):
         sizes = [config.channels] + [config.width] * (config.layers - 1)
         self.layers = nn.ModuleList(Recurrent(config.cell, size, config.hidden, config.bidirectional) for size in sizes)
         self.norms = nn.ModuleList(NORMS[config.norm](size) for size in [*sizes, config.width])
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(config.width, config.vocab)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,6 +133,26 @@ class Subsample(nn.Module):
             # The next convolution must see zeros beyond an utterance's end, as it does where nothing follows.
             x = x * (torch.arange(x.shape[2], device=x.device) < lengths[:, None]).unsqueeze(1)
         return x.transpose(1, 2), lengths
+
+
+class Dropout(nn.Module):
+    """Drops the same features in all frames of an utterance (Gal and Ghahramani 2016), in training.
+
+    With others in every frame a recurrent layer could make up for them from the frames beside.
+
+    Args:
+        share: of the features.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, B, F) -> (T, B, F), with what is left scaled up to the same mean."""
+        if not (self.training and self.share):
+            return x
+        return x * x.new_empty(x.shape[1:]).bernoulli_(1 - self.share).div_(1 - self.share)
 
 
 class LayerNorm(nn.LayerNorm):

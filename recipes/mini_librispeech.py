@@ -74,7 +74,8 @@ recipe = Recipe(
     name="mini_librispeech",
     read=read,
     settings={
-        "dropout": 0.15,
+        "dropout": 0.2,
+        "average": 0.02,
         "time_masks": 0.5,
         "vtlp": 0.15,
         "lexicon": "cmudict",

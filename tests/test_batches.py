@@ -27,6 +27,13 @@ def test_padded_batches_keep_the_limit_unless_one_utterance_exceeds_it(seconds, 
 
 
 @given(lengths, limits, seeds, epochs)
+def test_two_workers_get_equally_many_utterances(seconds, limit, seed, epoch):
+    """But for batches of one, and for the last, which takes what is left."""
+    sizes = [len(batch) for batch in epoch_batches(seconds, limit, seed, epoch)]
+    assert sum(size % 2 for size in sizes if size > 1) <= 1
+
+
+@given(lengths, limits, seeds, epochs)
 def test_the_longest_utterance_of_a_batch_comes_first(seconds, limit, seed, epoch):
     for batch in epoch_batches(seconds, limit, seed, epoch):
         assert [seconds[i] for i in batch] == sorted((seconds[i] for i in batch), reverse=True)
@@ -37,12 +44,14 @@ def test_batches_are_those_of_lists_that_are_shuffled(seconds, limit, seed, epoc
     """As simply as it can be written: what a seed gives must never change, since runs are resumed and repeated."""
     generator = np.random.default_rng((seed, epoch))
     jittered = np.array(seconds) * generator.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(seconds))
-    batches = []
-    for i in np.argsort(jittered, kind="stable").tolist():
-        if batches and max(seconds[j] for j in [*batches[-1], i]) * (len(batches[-1]) + 1) <= limit:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
+    batches, left = [], np.argsort(jittered, kind="stable").tolist()
+    while left:
+        fit = [n for n in range(2, len(left) + 1) if max(seconds[i] for i in left[:n]) * n <= limit]
+        fit = [n for k, n in enumerate(fit) if n == k + 2]  # up to the first that does not
+        even = [n for n in fit if n % 2 == 0 or n == len(left)]
+        size = max(even, default=1)
+        batches.append(left[:size])
+        left = left[size:]
     generator.shuffle(batches)
     expected = [sorted(batch, key=lambda i: -seconds[i]) for batch in batches]
     found = epoch_batches(tuple(seconds), limit, seed, epoch)

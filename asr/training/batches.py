@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from asr.recognizer import batch_starts
 
 # Utterances are sorted by their length times 1 +- this, so that every epoch makes other batches.
 LENGTH_JITTER = 0.15
@@ -40,7 +38,8 @@ def epoch_batches(seconds: ArrayLike, batch_seconds: float, seed: int, epoch: in
 
     Args:
         seconds: (N,) length of each utterance.
-        batch_seconds: what a batch may hold, padding included; a longer utterance is a batch of its own.
+        batch_seconds: what a batch may hold, padding included; a longer utterance is a batch of its own. The others
+            have an even number of utterances, but for the last.
         seed, epoch: the same pair gives the same batches.
     """
     generator = np.random.default_rng((seed, epoch))
@@ -48,10 +47,23 @@ def epoch_batches(seconds: ArrayLike, batch_seconds: float, seed: int, epoch: in
     jittered = lengths * generator.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(lengths))
     order = np.argsort(jittered, kind="stable")
     # Seen through a memoryview they come one by one as Python's numbers, which are faster than numpy's.
-    starts = list(batch_starts(memoryview(lengths[order]), batch_seconds))
+    starts = list(_starts(memoryview(lengths[order]), batch_seconds))
     turns = np.arange(len(starts))
     generator.shuffle(turns)
     return Batches(order, np.array([*starts, len(order)]), turns, lengths)
+
+
+def _starts(lengths: Sequence[float], limit: float) -> Iterator[int]:
+    """Where each batch begins: as many as fit, but an even number, lest one of two workers wait for the other."""
+    start = 0
+    while start < len(lengths):
+        yield start
+        end, longest = start + 1, lengths[start]
+        while end < len(lengths) and max(longest, lengths[end]) * (end + 1 - start) <= limit:
+            longest = max(longest, lengths[end])
+            end += 1
+        odd_one_out = (end - start) % 2 if 1 < end - start and end < len(lengths) else 0
+        start = end - odd_one_out
 
 
 def padding_share(batches: Iterable[Sequence[int]], lengths: ArrayLike) -> float:

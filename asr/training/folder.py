@@ -25,8 +25,10 @@ from torch.optim import Optimizer
 from asr import Error
 from asr.checkpoint import CheckpointError, read_tensors, write_tensors
 from asr.files import replacing
-from asr.training.config import TrainConfig
 from asr.training.workers import Group
+
+
+VERSION = 2  # goes up when the same settings, data and seed train another model than before
 
 
 class RunError(Error):
@@ -111,13 +113,14 @@ class RunFolder:
             RunError: names what has changed.
         """
         if not resume:
-            self._write_config(config)
+            self._write_config({"version": VERSION, **config})
             self.write_lines("log.jsonl", [])  # of a run that was stopped before it saved a state
             return
         stored = self.read_config()
-        # A run of an older version had fewer settings: what they now default to is what it did.
-        settings = dataclasses.asdict(TrainConfig()) | stored.get("settings", {})
-        changed = [name for name, value in config["settings"].items() if settings[name] != value]
+        if stored.get("version") != VERSION:
+            raise RunError(f"{self.path}: this run began with another version of asr; choose another folder (--out)")
+        settings = stored.get("settings", {})
+        changed = [name for name, value in config["settings"].items() if settings.get(name) != value]
         changed += [name for name in ("data", "dev") if stored.get(name) != config[name]]
         if changed:
             what = ", ".join(changed)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from asr import Error
 from asr.features import FeatureConfig
-from asr.model import NORMS, ModelConfig
+from asr.model import NORMS, Dropout, ModelConfig
 from asr.text import Normalizer
 from asr.training.columns import INTEGERS, RaggedWriter
 from asr.training.prepare import Transcripts, frames_needed
@@ -172,7 +172,7 @@ class PhoneHead(nn.Module):
     def __init__(self, model: ModelConfig, phones: int) -> None:
         super().__init__()
         self.norm = NORMS[model.norm](model.width)
-        self.dropout = nn.Dropout(model.dropout)
+        self.dropout = Dropout(model.dropout)
         self.output = nn.Linear(model.width, phones)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:

@@ -181,7 +181,7 @@ def device_of(local_rank: int) -> torch.device:
     """Where a worker computes: the GPU of its number on this host, or the CPU where there is none."""
     if not torch.cuda.is_available():
         return CPU
-    torch.cuda.setdevice_of(local_rank)
+    torch.cuda.set_device(local_rank)
     torch.backends.cudnn.allow_tf32 = False  # fp32 is what inference promises, and bf16=false asks for
     return torch.device("cuda", local_rank)
 
