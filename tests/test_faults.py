@@ -73,6 +73,12 @@ def whole(folder: Path) -> Path:
     return out
 
 
+def pace(whole: Path) -> float:
+    """Seconds between the states that a run saves on this machine, about."""
+    seconds = json.loads(checkpoint.read_tensors(whole / "state.safetensors")[1]["progress"])["seconds"]
+    return seconds / SETTINGS["evaluations"]
+
+
 def saved(out: Path) -> int:
     """The step of the saved state; 0 where there is none yet."""
     if not (out / "state.safetensors").exists():
@@ -98,16 +104,18 @@ def assert_equal_runs(out: Path, whole: Path) -> None:
 
 
 def test_a_run_killed_twenty_times_at_random_moments_ends_with_the_same_model(folder: Path, whole: Path) -> None:
-    """Some while it starts, most while it trains, evaluates or writes."""
+    """Some while it starts, most while it trains, evaluates or writes; never so late that it could have ended."""
     out, draw, steps = folder / "killed", random.Random(5), []
+    between, starting = pace(whole), 0.0
     for i in range(KILLS):
-        before = saved(out)
+        before, began = saved(out), time.monotonic()
         process = start(folder, out, *(["--resume"] if before else []))
         if i % 5:
             wait_for(process, lambda before=before: saved(out) > before)
-            time.sleep(draw.uniform(0, 0.2))
+            starting = starting or time.monotonic() - began
+            time.sleep(draw.uniform(0, 1.5 * between))
         else:
-            time.sleep(draw.uniform(0, 8))
+            time.sleep(draw.uniform(0, starting))
         os.killpg(process.pid, signal.SIGKILL)
         finish(process)
         steps.append(saved(out))  # it can be read

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from asr import Error
-from asr.model import AcousticModel, BatchNorm, ModelConfig
+from asr.model import AcousticModel, BatchNorm, Dropout, ModelConfig
 
 SMALL = ModelConfig(vocab=6, n_mels=8, channels=10, layers=2, hidden=9, dropout=0.3)
 GRID = [
@@ -105,6 +105,17 @@ def test_batch_norm_sees_real_frames_only(lengths: list[int]) -> None:
         torch.cat([found[:length, i] for i, length in enumerate(lengths)]), expected, atol=1e-4, rtol=1e-4
     )
     assert not torch.cat([found[length:, i] for i, length in enumerate(lengths)]).any()
+
+
+def test_dropout_drops_the_same_features_in_all_frames_of_an_utterance() -> None:
+    torch.manual_seed(0)
+    dropout, x = Dropout(0.25), torch.ones(7, 40, 500)
+    found = dropout(x)
+    assert found.unique().tolist() == [0, pytest.approx(1 / 0.75)]
+    assert (found == found[0]).all()
+    shares = (found[0] == 0).float().mean(1)
+    assert shares.mean() == pytest.approx(0.25, abs=0.01) and shares.std() > 0.01  # drawn for each utterance
+    assert dropout.eval()(x) is x
 
 
 @settings(deadline=None, max_examples=20)

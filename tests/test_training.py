@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -278,6 +279,16 @@ def stop(line, out, kill, interrupts=signal.SIG_DFL):
 def saved_step(out):
     _, metadata = checkpoint.read_tensors(out / "state.safetensors")
     return json.loads(metadata["progress"])["step"]
+
+
+def test_a_run_of_another_version_is_not_gone_on_with(speech, trained, tmp_path):
+    """It would train another model by the same settings."""
+    out = shutil.copytree(trained[0], tmp_path / "old")
+    config = json.loads((out / "config.json").read_text())
+    for version in ({}, {"version": config.pop("version") - 1}):
+        (out / "config.json").write_text(json.dumps({**config, **version}))
+        with pytest.raises(Error, match=r"another version of asr; .*--out"):
+            asr.train.main([str(speech / "train.jsonl"), "--out", str(out), "--resume"])
 
 
 def test_a_finished_run_is_never_overwritten_by_mistake(speech, trained):

@@ -62,7 +62,7 @@ def _starts(lengths: Sequence[float], limit: float) -> Iterator[int]:
         while end < len(lengths) and max(longest, lengths[end]) * (end + 1 - start) <= limit:
             longest = max(longest, lengths[end])
             end += 1
-        odd_one_out = (end - start) % 2 if 1 < end - start and end < len(lengths) else 0
+        odd_one_out = (end - start) % 2 if end - start > 1 and end < len(lengths) else 0
         start = end - odd_one_out
 
 

@@ -285,14 +285,16 @@ def _cause(error: ProcessException, processes: ProcessContext, folder: Path) -> 
         return Error(messages[0].read_text(encoding="utf-8"))
     # SIGTERM stops the others when one has failed; gloo's threads may abort one that has left a traceback.
     excused = {signal.SIGTERM, signal.SIGABRT} if isinstance(error, ProcessRaisedException) else {signal.SIGTERM}
-    for process in processes.processes:
-        if process.exitcode < 0 and -process.exitcode not in excused:
-            return Error(
-                f"a worker was killed by signal {-process.exitcode}, as the system does when memory runs out; go on "
-                "from the last saved state (--resume), with fewer workers or smaller batches (batch_seconds) in a new "
-                "run if it happens again"
-            )
-    return error
+    exits = [process.exitcode for process in processes.processes]
+    killed = [-status for status in exits if status < 0 and -status not in excused]
+    if not killed:
+        return error
+    # gloo's threads abort where another worker is gone: the other's signal is the cause.
+    cause = next((number for number in killed if number != signal.SIGABRT), signal.SIGABRT)
+    return Error(
+        f"a worker was killed by signal {int(cause)}, as the system does when memory runs out; go on from the last "
+        "saved state (--resume), with fewer workers or smaller batches (batch_seconds) in a new run if it happens again"
+    )
 
 
 def _worker(rank: int, size: int, folder: Path, work: Callable[..., None], arguments: tuple[object, ...]) -> None:

@@ -1,0 +1,57 @@
+"""Functions that numba compiles at their first use, with a word to the user, and keeps on disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numba
+from numba.core import event
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def compiled(function: F) -> F:
+    """A function of arrays and numbers as machine code, which runs without Python's lock.
+
+    It is compiled when it is first called and cached beside the code or in the user's cache folder; where neither can
+    be written, in a folder for temporary files.
+    """
+    try:
+        return numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no place for the cache
+        numba.config.CACHE_DIR = _own_temporary_folder()
+        return numba.njit(cache=True, nogil=True)(function)
+
+
+def _own_temporary_folder() -> str:
+    """The same for all processes of a user, and nobody else's: code is loaded from it."""
+    if not hasattr(os, "getuid"):
+        return tempfile.mkdtemp(prefix="asr-")
+    folder = Path(tempfile.gettempdir()) / f"asr-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+    return str(folder) if is_own else tempfile.mkdtemp(prefix="asr-")
+
+
+class _Announcement(event.Listener):
+    """Says, once in a process, that compiling takes a while."""
+
+    said = False
+
+    def on_start(self, event: event.Event) -> None:
+        if not self.said and event.data["dispatcher"].py_func.__module__.startswith("asr."):
+            self.said = True
+            print("compiling the decoder for this machine: some seconds, once", file=sys.stderr, flush=True)
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+event.register("numba:compile", _Announcement())

@@ -1,0 +1,356 @@
+"""N-gram language models as arrays: look-up, scores, and the binary file that is mapped into memory.
+
+The n-grams form a tree: node 0 is the empty context, its children are the words, and the children of the node of
+w1..wn-1 are the n-grams w1..wn-1 wn. Nodes are numbered by order, and within an order by parent and word, so that the
+children of a node lie side by side, sorted by word, and are found by halving.
+
+Probabilities follow the back-off form that ARPA files have (Katz 1987), logarithms to base 10 as in these files:
+
+    p(w | context) = p of the node context + w                    if there is one
+                     backoff(context) p(w | shorter context)      otherwise
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr import Error
+from asr.compiled import compiled
+from asr.files import replacing
+
+START, END, UNKNOWN = "<s>", "</s>", "<unk>"
+FORMAT_VERSION = 1
+NO_CHILD = -1
+UNSEEN = -100.0  # log10 probability of unknown words where a file has no <unk>, as KenLM takes it
+# The file holds log-probs as 16-bit multiples of this: off by at most 0.00012, which no decision depends on.
+STEP = 1 / 4096
+TYPES = {  # of the file's arrays; little endian, as safetensors is
+    "letters": np.uint8,
+    "word_ends": np.uint32,
+    "words": np.uint32,
+    "log_probs": np.uint16,
+    "backoffs": np.int16,
+    "first_child": np.uint32,
+    "suffixes": np.uint32,
+}
+
+
+class LanguageModelError(Error):
+    """A language model, or a file of one, that cannot be used."""
+
+
+class Tables(NamedTuple):
+    """What look-up needs, for compiled code. N nodes, of which C are of less than the highest order; V words.
+
+    Args:
+        first_child: (C + 1,) uint32: the children of node i are first_child[i] to first_child[i + 1] - 1.
+        words: (N,) uint32: last word of each node.
+        log_probs: (N,) of the last word after the others; in units of `log_prob_unit`.
+        backoffs: (C,) in units of `backoff_unit`.
+        suffixes: (C - 1 - V - number of word pairs,) uint32: for contexts of three words and more, the node of the
+            longest of their ends that there is. For pairs it is their last word, for words the empty context.
+        pairs: number of the first node of order 2; the words are 1 to pairs - 1.
+        triples: number of the first node of order 3.
+    """
+
+    first_child: NDArray[np.uint32]
+    words: NDArray[np.uint32]
+    log_probs: NDArray
+    backoffs: NDArray
+    suffixes: NDArray[np.uint32]
+    log_prob_unit: float
+    backoff_unit: float
+    pairs: int
+    triples: int
+
+
+@compiled
+def child(tables: Tables, node: int, word: int) -> int:
+    """The node of a context followed by a word, or NO_CHILD. Safe with whatever a damaged file holds."""
+    if node == 0:
+        return word + 1 if 0 <= word < tables.pairs - 1 else NO_CHILD
+    if node >= len(tables.first_child) - 1:
+        return NO_CHILD
+    low, high = np.int64(tables.first_child[node]), np.int64(tables.first_child[node + 1])
+    end = min(high, len(tables.words))
+    high = end
+    while low < high:
+        middle = (low + high) // 2
+        if tables.words[middle] < word:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and tables.words[low] == word else NO_CHILD
+
+
+@compiled
+def shorter(tables: Tables, node: int) -> int:
+    """The node of a context without its first word, or without more where that is not there."""
+    if node < tables.pairs:
+        return 0
+    if node < tables.triples:
+        return min(np.int64(tables.words[node]) + 1, tables.pairs - 1)
+    if node - tables.triples >= len(tables.suffixes):
+        return 0
+    suffix = np.int64(tables.suffixes[node - tables.triples])
+    return suffix if suffix < node else 0
+
+
+@compiled
+def state(tables: Tables, node: int) -> int:
+    """The shortest context that tells as much as this one: one that nothing follows and that costs nothing goes."""
+    while node > 0:
+        if node < len(tables.first_child) - 1 and (
+            tables.first_child[node] < tables.first_child[node + 1] or tables.backoffs[node] != 0
+        ):
+            return node
+        node = shorter(tables, node)
+    return 0
+
+
+@compiled
+def advance(tables: Tables, context: int, word: int) -> tuple[float, int]:
+    """log10 p(word | context), and the context after it.
+
+    Args:
+        context: as this function or `NGram.start` gave it.
+        word: id of a word of the model.
+    """
+    log_prob, node = 0.0, context
+    found = child(tables, node, word)
+    while found == NO_CHILD and node > 0:
+        log_prob += tables.backoffs[node] * tables.backoff_unit
+        node = shorter(tables, node)
+        found = child(tables, node, word)
+    if found == NO_CHILD:  # not a word of the model
+        return log_prob + UNSEEN, 0
+    log_prob += tables.log_probs[found] * tables.log_prob_unit
+    if found < len(tables.first_child) - 1:
+        return log_prob, state(tables, found)
+    while node > 0:  # of the highest order: what follows is seen by its end alone
+        node = shorter(tables, node)
+        found = child(tables, node, word)
+        if found != NO_CHILD:
+            return log_prob, state(tables, found)
+    return log_prob, 0
+
+
+@compiled
+def score_ids(tables: Tables, context: int, ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], int]:
+    """log10 p of each of these words after those before it, and the context after the last."""
+    log_probs = np.empty(len(ids))
+    for i in range(len(ids)):
+        log_probs[i], context = advance(tables, context, ids[i])
+    return log_probs, context
+
+
+@dataclass(frozen=True)
+class NGram:
+    """An n-gram model.
+
+    Args:
+        words: what its ids 0, 1... stand for: words, <s>, </s> and <unk>.
+        counts: number of n-grams of each order, the words first.
+        tables: the tree.
+        info: what the file says of its origin and use; JSON types.
+    """
+
+    words: tuple[str, ...]
+    counts: tuple[int, ...]
+    tables: Tables
+    info: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in (START, END, UNKNOWN):
+            if name not in self.ids:
+                raise LanguageModelError(f"the language model has no {name}; it has {len(self.words)} words")
+
+    @property
+    def order(self) -> int:
+        """The longest n-gram's number of words."""
+        return len(self.counts)
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Word -> id."""
+        return {word: i for i, word in enumerate(self.words)}
+
+    @cached_property
+    def start(self) -> int:
+        """The context at the beginning of a sentence."""
+        return int(state(self.tables, 1 + self.ids[START]))
+
+    def known(self, word: str) -> bool:
+        """Whether it is a word of the model that a sentence may hold."""
+        return word in self.ids and word not in (START, END, UNKNOWN)
+
+    def log_probs(self, sentence: Sequence[str], start: bool = True, end: bool = True) -> NDArray[np.float64]:
+        """log10 p of every word of a sentence, unknown ones as <unk>, and of its end.
+
+        Args:
+            start: it begins here, else anywhere.
+            end: it ends here; adds a last element, for </s>.
+        """
+        unknown = self.ids[UNKNOWN]
+        ids = [self.ids[word] if self.known(word) else unknown for word in sentence]
+        if end:
+            ids.append(self.ids[END])
+        return score_ids(self.tables, self.start if start else 0, np.array(ids, np.int64))[0]
+
+    def score(self, sentence: Sequence[str]) -> float:
+        """log10 p of a whole sentence."""
+        return float(self.log_probs(sentence).sum())
+
+    def perplexity(self, sentences: Iterable[Sequence[str]]) -> Perplexity:
+        """How well the model foretells text; ends of sentences count as words."""
+        words = unknown = count = 0
+        total = without = 0.0
+        for sentence in sentences:
+            log_probs = self.log_probs(sentence)
+            new = np.array([not self.known(word) for word in sentence] + [False])
+            total += log_probs.sum()
+            without += log_probs[~new].sum()
+            words, unknown, count = words + len(sentence), unknown + int(new.sum()), count + 1
+        return Perplexity(words, unknown, count, total, without)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the binary file: a safetensors file, with log-probs to 16 bits."""
+        from safetensors.numpy import save
+
+        path, tables = Path(path), self.tables
+        encoded = [word.encode() for word in self.words]
+        arrays = {
+            "letters": np.frombuffer(b"".join(encoded), np.uint8),
+            "word_ends": np.cumsum([len(word) for word in encoded]),
+            "words": tables.words,
+            "log_probs": _codes(tables.log_probs * -tables.log_prob_unit, np.uint16),
+            "backoffs": _codes(tables.backoffs * tables.backoff_unit, np.int16),
+            "first_child": tables.first_child,
+            "suffixes": tables.suffixes,
+        }
+        header = {"version": FORMAT_VERSION, "counts": self.counts, "info": self.info}
+        content = save(
+            {name: np.ascontiguousarray(array, TYPES[name]) for name, array in arrays.items()},
+            {"asr.ngram": json.dumps(header, ensure_ascii=False)},
+        )
+        with replacing(path) as file:
+            file.write(content)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> NGram:
+        """Map a binary file into memory.
+
+        Raises:
+            LanguageModelError: it is missing, damaged, or no file of this kind or version.
+        """
+        metadata, arrays = _map_tensors(path)
+        try:
+            header = json.loads(metadata["asr.ngram"])
+            version = header["version"]
+            counts, info = tuple(map(int, header["counts"])), dict(header["info"])
+        except (KeyError, TypeError, ValueError):
+            raise LanguageModelError(f"{path}: no language model; estimate one with python -m asr.lm") from None
+        if version != FORMAT_VERSION:
+            raise LanguageModelError(
+                f"{path}: language model format {version}, but this version of asr reads {FORMAT_VERSION}"
+            )
+        if {name: array.dtype for name, array in arrays.items()} != {name: np.dtype(t) for name, t in TYPES.items()}:
+            raise LanguageModelError(f"{path}: damaged, its tables are missing or of other types; copy it again")
+        letters, ends = arrays.pop("letters").tobytes(), arrays.pop("word_ends").tolist()
+        try:
+            words = tuple(letters[a:b].decode() for a, b in zip([0, *ends], ends, strict=False))
+        except UnicodeDecodeError:
+            raise LanguageModelError(f"{path}: damaged, its words are not UTF-8; copy it again") from None
+        _check_sizes(path, counts, words, arrays)
+        pairs = 1 + counts[0]
+        triples = pairs + (counts[1] if len(counts) > 1 else 0)
+        tables = Tables(**arrays, log_prob_unit=-STEP, backoff_unit=STEP, pairs=pairs, triples=triples)
+        try:
+            return cls(words, counts, tables, info)
+        except LanguageModelError as error:
+            raise LanguageModelError(f"{path}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """How well a model foretells a text.
+
+    Args:
+        words, unknown, sentences: how many; unknown ones are words too.
+        log10: sum of the log-probs of all words and sentence ends.
+        log10_known: the same without unknown words.
+    """
+
+    words: int
+    unknown: int
+    sentences: int
+    log10: float
+    log10_known: float
+
+    @property
+    def with_unknown(self) -> float:
+        """Perplexity over all words and sentence ends, unknown words having the probability of <unk>."""
+        return 10 ** (-self.log10 / (self.words + self.sentences))
+
+    @property
+    def without_unknown(self) -> float:
+        """Perplexity over known words and sentence ends."""
+        return 10 ** (-self.log10_known / (self.words - self.unknown + self.sentences))
+
+
+def _codes(values: NDArray, kind: type) -> NDArray:
+    limits = np.iinfo(kind)
+    return np.clip(np.rint(values / STEP), limits.min, limits.max).astype(kind)
+
+
+def _map_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, NDArray]]:
+    """Metadata and read-only arrays of a safetensors file, whose header the library checks."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+    except FileNotFoundError:
+        raise LanguageModelError(f"{path}: no such file; expected a language model") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise LanguageModelError(f"{path}: not a language model, or damaged ({error})") from None
+    mapped = np.memmap(path, np.uint8, "r")
+    kinds = {"U8": np.uint8, "U16": np.uint16, "I16": np.int16, "U32": np.uint32}
+    arrays = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in kinds or len(entry["shape"]) != 1:
+            raise LanguageModelError(f"{path}: damaged, or not a language model (table {name!r})")
+        start, end = (8 + size + offset for offset in entry["data_offsets"])
+        arrays[name] = np.asarray(mapped[start:end]).view(kinds[entry["dtype"]])
+    return metadata, arrays
+
+
+def _check_sizes(
+    path: str | os.PathLike[str], counts: tuple[int, ...], words: Sequence[str], arrays: Mapping[str, NDArray]
+) -> None:
+    """Whether the tables are as long as the numbers of n-grams say; look-up checks what they hold."""
+    nodes, contexts = 1 + sum(counts), 1 + sum(counts[:-1])
+    expected = {
+        "words": nodes,
+        "log_probs": nodes,
+        "backoffs": contexts,
+        "first_child": contexts + 1,
+        "suffixes": max(0, contexts - 1 - sum(counts[:2])),
+    }
+    found = {name: len(array) for name, array in arrays.items()}
+    if not counts or min(counts) < 0 or len(words) != counts[0] or found != expected:
+        raise LanguageModelError(f"{path}: damaged, its tables have other sizes than its header says; copy it again")
