@@ -34,8 +34,7 @@ UNSEEN = -100.0  # log10 probability of unknown words where a file has no <unk>,
 # The file holds log-probs as 16-bit multiples of this: off by at most 0.00012, which no decision depends on.
 STEP = 1 / 4096
 TYPES = {  # of the file's arrays; little endian, as safetensors is
-    "letters": np.uint8,
-    "word_ends": np.uint32,
+    "letters": np.uint8,  # the words in UTF-8, a line feed after each
     "words": np.uint32,
     "log_probs": np.uint16,
     "backoffs": np.int16,
@@ -223,14 +222,16 @@ class NGram:
         return Perplexity(words, unknown, count, total, without)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the binary file: a safetensors file, with log-probs to 16 bits."""
+        """Write the binary file: a safetensors file, with log-probs to 16 bits.
+
+        They are then off by at most 0.00012; a log-prob below -16, such as that of <s>, becomes -16, and a back-off
+        beyond -8 or 8 becomes that.
+        """
         from safetensors.numpy import save
 
         path, tables = Path(path), self.tables
-        encoded = [word.encode() for word in self.words]
         arrays = {
-            "letters": np.frombuffer(b"".join(encoded), np.uint8),
-            "word_ends": np.cumsum([len(word) for word in encoded]),
+            "letters": np.frombuffer("".join(f"{word}\n" for word in self.words).encode(), np.uint8),
             "words": tables.words,
             "log_probs": _codes(tables.log_probs * -tables.log_prob_unit, np.uint16),
             "backoffs": _codes(tables.backoffs * tables.backoff_unit, np.int16),
@@ -257,7 +258,7 @@ class NGram:
             header = json.loads(metadata["asr.ngram"])
             version = header["version"]
             counts, info = tuple(map(int, header["counts"])), dict(header["info"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
             raise LanguageModelError(f"{path}: no language model; estimate one with python -m asr.lm") from None
         if version != FORMAT_VERSION:
             raise LanguageModelError(
@@ -265,9 +266,8 @@ class NGram:
             )
         if {name: array.dtype for name, array in arrays.items()} != {name: np.dtype(t) for name, t in TYPES.items()}:
             raise LanguageModelError(f"{path}: damaged, its tables are missing or of other types; copy it again")
-        letters, ends = arrays.pop("letters").tobytes(), arrays.pop("word_ends").tolist()
         try:
-            words = tuple(letters[a:b].decode() for a, b in zip([0, *ends], ends, strict=False))
+            words = tuple(arrays.pop("letters").tobytes().decode().split("\n")[:-1])
         except UnicodeDecodeError:
             raise LanguageModelError(f"{path}: damaged, its words are not UTF-8; copy it again") from None
         _check_sizes(path, counts, words, arrays)
@@ -307,6 +307,86 @@ class Perplexity:
         return 10 ** (-self.log10_known / (self.words - self.unknown + self.sentences))
 
 
+def _no_tables() -> Tables:
+    """Of no language model at all."""
+    empty = {name: np.zeros(0, TYPES[name]) for name in ("words", "log_probs", "backoffs", "suffixes")}
+    for array in (*empty.values(), first_child := np.zeros(1, np.uint32)):
+        array.setflags(write=False)
+    return Tables(first_child, **empty, log_prob_unit=-STEP, backoff_unit=STEP, pairs=1, triples=1)
+
+
+NO_TABLES = _no_tables()
+
+
+class Level(NamedTuple):
+    """The N n-grams of one order, to build a tree of; sorted by context and, within one, by last word.
+
+    Args:
+        contexts: (N,) integers: number of the context among the n-grams of the order below; 0 for words.
+        words: (N,) integers: id of the last word. Words are 0, 1, 2...
+        log_probs: (N,) log10 p of the last word after the others.
+        backoffs: (N,) log10 of the back-off weight; of no use in the highest order.
+    """
+
+    contexts: NDArray[np.integer]
+    words: NDArray[np.integer]
+    log_probs: NDArray[np.floating]
+    backoffs: NDArray[np.floating]
+
+
+def build(words: Sequence[str], levels: Sequence[Level], info: Mapping[str, object] | None = None) -> NGram:
+    """The model of these n-grams.
+
+    Args:
+        words: what the ids stand for.
+        levels: the words, the word pairs, and so on.
+        info: see `NGram`.
+    """
+    counts = tuple(len(level.words) for level in levels)
+    pairs = 1 + counts[0]
+    triples = pairs + sum(counts[1:2])
+    children = [[counts[0]]]
+    for below, level in zip(counts, levels[1:], strict=False):
+        children.append(np.bincount(level.contexts, minlength=below))
+    first_child = np.cumsum(np.concatenate([[1], *children]))
+    suffixes = np.zeros(max(0, len(first_child) - 1 - triples), np.uint32)
+    tables = Tables(
+        _constant(first_child, np.uint32),
+        _constant(np.concatenate([[0], *(level.words for level in levels)]), np.uint32),
+        _constant(np.concatenate([[0], *(level.log_probs for level in levels)]), np.float32),
+        _constant(np.concatenate([[0], *(level.backoffs for level in levels[:-1])]), np.float32),
+        _constant(suffixes.view(), np.uint32),
+        log_prob_unit=1.0,
+        backoff_unit=1.0,
+        pairs=pairs,
+        triples=triples,
+    )
+    if len(suffixes):
+        _find_suffixes(tables, suffixes)
+    return NGram(tuple(words), counts, tables, info or {})
+
+
+def _constant(array: NDArray, kind: type) -> NDArray:
+    """Of that type, and read-only as what is mapped from a file is: compiled code is made for either once."""
+    array = array.astype(kind, copy=False)
+    array.setflags(write=False)
+    return array
+
+
+@compiled
+def _find_suffixes(tables: Tables, suffixes: NDArray[np.uint32]) -> None:
+    """Fill in `tables.suffixes`, of which `suffixes` is a view that can be written, from the shortest contexts on."""
+    for context in range(tables.pairs, len(tables.first_child) - 1):
+        for node in range(tables.first_child[context], tables.first_child[context + 1]):
+            if node - tables.triples < len(suffixes):
+                end = shorter(tables, context)
+                found = child(tables, end, tables.words[node])
+                while found == NO_CHILD and end > 0:
+                    end = shorter(tables, end)
+                    found = child(tables, end, tables.words[node])
+                suffixes[node - tables.triples] = max(found, 0)
+
+
 def _codes(values: NDArray, kind: type) -> NDArray:
     limits = np.iinfo(kind)
     return np.clip(np.rint(values / STEP), limits.min, limits.max).astype(kind)
@@ -324,7 +404,7 @@ def _map_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str
             header = json.loads(file.read(size))
     except FileNotFoundError:
         raise LanguageModelError(f"{path}: no such file; expected a language model") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise LanguageModelError(f"{path}: not a language model, or damaged ({error})") from None
     mapped = np.memmap(path, np.uint8, "r")
     kinds = {"U8": np.uint8, "U16": np.uint16, "I16": np.int16, "U32": np.uint32}
