@@ -1,0 +1,498 @@
+"""ARPA files, the text form of n-gram models that every toolkit writes: read and written, gz and xz included.
+
+A file has a head with the number of n-grams of every order, then a section for each order whose lines hold log10 p, the
+words, and the log10 back-off weight where longer n-grams begin so:
+
+    \\data\\
+    ngram 1=4
+    ngram 2=1
+
+    \\1-grams:
+    -99 <s> -0.3
+    -0.5 </s>
+    ...
+    \\end\\
+
+Sections are read by compiled code, which notes where and why it stopped; Python then says so with the line's number.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.compiled import compiled
+from asr.files import replacing
+from asr.ngram import UNKNOWN, UNSEEN, LanguageModelError, Level, NGram, build
+
+SUFFIXES = (".arpa", ".arpa.gz", ".arpa.xz")  # what files of this form are called
+CHUNK = 1 << 16  # n-grams that are written at a time
+
+# What is wrong with a line
+FINE, OTHER, NUMBER, POSITIVE, UNKNOWN_WORD, TWICE, BACKOFF = range(7)
+TAB, LINE_FEED, RETURN, SPACE, BACKSLASH = b"\t\n\r \\"
+POINT, MINUS, PLUS, ZERO, LETTER_E = b".-+0e"
+
+
+class Section(NamedTuple):
+    """The N n-grams of one order, first as the file lists them.
+
+    Args:
+        place: where the first of them begins in the file.
+        rows: (N,) int64: how many lines of the section stand before each one.
+        words: (N, order) int64 ids.
+        spans: (N, 2) int64: where its last word begins and ends in the file.
+        log_probs, backoffs: (N,) float32 log10; a back-off that is missing is NaN.
+    """
+
+    place: int
+    rows: NDArray[np.int64]
+    words: NDArray[np.int64]
+    spans: NDArray[np.int64]
+    log_probs: NDArray[np.float32]
+    backoffs: NDArray[np.float32]
+
+    def reordered(self, order: NDArray[np.int64]) -> Section:
+        """The same n-grams in another order."""
+        return Section(self.place, *(column[order] for column in self[1:]))
+
+    def level(self, contexts: NDArray[np.int64]) -> Level:
+        """For the tree, with the numbers of the contexts."""
+        return Level(contexts, self.words[:, -1], self.log_probs, np.nan_to_num(self.backoffs))
+
+
+@compiled
+def _field(text: NDArray[np.uint8], start: int, end: int) -> tuple[int, int]:
+    """Where the next field of a line begins and ends; nothing is left where both are `end`."""
+    while start < end and (text[start] == SPACE or text[start] == TAB or text[start] == RETURN):
+        start += 1
+    stop = start
+    while stop < end and text[stop] != SPACE and text[stop] != TAB and text[stop] != RETURN:
+        stop += 1
+    return start, stop
+
+
+@compiled
+def _number(text: NDArray[np.uint8], start: int, end: int) -> float:
+    """The value of a decimal number, NaN where there is none or it is too large for float32."""
+    negative = start < end and text[start] == MINUS
+    if start < end and (text[start] == MINUS or text[start] == PLUS):
+        start += 1
+    value, exponent, digits, behind_point = 0.0, 0, 0, False
+    while start < end:
+        if text[start] == POINT and not behind_point:
+            behind_point = True
+        elif ZERO <= text[start] < ZERO + 10:
+            value = value * 10 + (text[start] - ZERO)
+            exponent -= 1 if behind_point else 0
+            digits += 1
+        else:
+            break
+        start += 1
+    if start < end and (text[start] | 32) == LETTER_E:
+        start += 1
+        is_small = start < end and text[start] == MINUS
+        if start < end and (text[start] == MINUS or text[start] == PLUS):
+            start += 1
+        power = 0
+        digits = digits if start < end else 0
+        while start < end and ZERO <= text[start] < ZERO + 10:
+            power = min(power * 10 + (text[start] - ZERO), 10_000)
+            start += 1
+        exponent += -power if is_small else power
+    # A division is exact to the last bit where a product with a power below 1 is not.
+    value = value / 10.0**-exponent if exponent < 0 else value * 10.0**exponent
+    if start < end or digits == 0 or not value < 3e38:
+        return np.nan
+    return -value if negative else value
+
+
+@compiled
+def _slot(text: NDArray[np.uint8], start: int, end: int, slots: NDArray[np.int64], spans: NDArray[np.int64]) -> int:
+    """Where a word is, or would be, in a hash table of the numbers of words; -1 marks a free slot."""
+    code = np.uint64(14695981039346656037)  # FNV-1a
+    for i in range(start, end):
+        code = (code ^ np.uint64(text[i])) * np.uint64(1099511628211)
+    mask = np.uint64(len(slots) - 1)
+    slot = np.int64((code ^ (code >> np.uint64(32))) & mask)
+    while slots[slot] >= 0 and not _same(text, start, end, spans[slots[slot], 0], spans[slots[slot], 1]):
+        slot = (slot + 1) % len(slots)
+    return slot
+
+
+@compiled
+def _same(text: NDArray[np.uint8], start: int, end: int, other: int, other_end: int) -> bool:
+    if end - start != other_end - other:
+        return False
+    while start < end and text[start] == text[other]:
+        start += 1
+        other += 1
+    return start == end
+
+
+@compiled
+def _read_section(
+    text: NDArray[np.uint8],
+    start: int,
+    slots: NDArray[np.int64],
+    word_spans: NDArray[np.int64],
+    words: NDArray[np.int64],
+    spans: NDArray[np.int64],
+    log_probs: NDArray[np.float32],
+    backoffs: NDArray[np.float32],
+) -> tuple[int, int, int]:
+    """Read the lines of a section until it is full or something is wrong.
+
+    Args:
+        text: the file.
+        start: where the first line begins.
+        slots: hash table of the words, at least twice as many; filled here by a section of order 1.
+        word_spans: where the words are in the text; `spans` in a section of order 1.
+        words, spans, log_probs, backoffs: see `Section`; filled here.
+
+    Returns: what is wrong, how many lines are read, and where the next one begins.
+    """
+    count, order = words.shape
+    for row in range(count):
+        end = start
+        while end < len(text) and text[end] != LINE_FEED:
+            end += 1
+        if end == len(text):  # even the last line is not the end of a file that is whole
+            return OTHER, row, start
+        first, last = _field(text, start, end)
+        log_prob = _number(text, first, last)
+        if first == last or text[first] == BACKSLASH:
+            return OTHER, row, start
+        if np.isnan(log_prob):
+            return NUMBER, row, start
+        if log_prob > 0:
+            return POSITIVE, row, start
+        for column in range(order):
+            first, last = _field(text, last, end)
+            if first == last:
+                return OTHER, row, start
+            slot = _slot(text, first, last, slots, word_spans)
+            if order == 1:
+                if slots[slot] >= 0:
+                    return TWICE, row, start
+                slots[slot] = row
+            elif slots[slot] < 0:
+                spans[row] = first, last
+                return UNKNOWN_WORD, row, start
+            words[row, column] = slots[slot]
+            spans[row] = first, last
+        log_probs[row] = log_prob
+        backoffs[row] = np.nan
+        first, last = _field(text, last, end)
+        if first < last:
+            backoffs[row] = _number(text, first, last)
+            first, last = _field(text, last, end)
+            if first < last or np.isnan(backoffs[row]):
+                return BACKOFF, row, start
+        start = end + 1
+    return FINE, count, start
+
+
+def read(path: str | os.PathLike[str]) -> NGram:
+    """The model of an ARPA file, its name ending in .gz or .xz where it is compressed.
+
+    Scores are those of KenLM: without an <unk>, unknown words have log10 p of -100; a back-off may be missing where no
+    longer n-gram begins so; the end of an n-gram need not be listed (SRILM prunes such).
+
+    Raises:
+        LanguageModelError: it is missing or not a well-formed ARPA file; the message names the line.
+    """
+    return _File(path, _content(path)).model()
+
+
+def _content(path: str | os.PathLike[str]) -> bytes:
+    opened = {".gz": gzip.open, ".xz": lzma.open}.get(Path(path).suffix, open)
+    try:
+        with opened(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise LanguageModelError(f"{path}: no such file; expected an ARPA file") from None
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise LanguageModelError(f"{path}: cannot be read, or damaged ({error})") from None
+
+
+class _File:
+    """An ARPA file that is being read, from its first line to its last.
+
+    Args:
+        path: for messages.
+        content: all of it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], content: bytes) -> None:
+        self.path = path
+        self.content = content
+        self.place = 0  # where the next line begins
+
+    def model(self) -> NGram:
+        """The model; see `read`."""
+        counts = self._counts()
+        slots = np.full(4 << counts[0].bit_length(), -1, np.int64)
+        unigrams = self._section(1, counts[0], slots, None)
+        words, levels = self._words(unigrams), [unigrams.level(np.zeros(counts[0], np.int64))]
+        if UNKNOWN not in words:
+            words, levels = [*words, UNKNOWN], [_with_unknown(levels[0])]
+        index = _Index(len(words))
+        sections = [unigrams]
+        for order, count in enumerate(counts[1:], 2):
+            section = self._section(order, count, slots, unigrams.spans)
+            section, contexts = self._sorted(section, index)
+            self._check_backoffs(sections[-1], np.unique(contexts))
+            sections.append(section)
+            levels.append(section.level(contexts))
+        self._check_last_backoffs(sections[-1])
+        self._expect(b"\\end\\")
+        if (rest := self._next_line()) is not None:
+            raise self._error(self.place, f"found {_shown(rest)} after \\end\\")
+        try:
+            return build(words, levels)
+        except LanguageModelError as error:
+            raise LanguageModelError(f"{self.path}: {error}") from None
+
+    def _next_line(self) -> bytes | None:
+        """The next line that is not blank, left where it is, or None at the end of the file."""
+        while self.place < len(self.content):
+            line = self.content[self.place : self._line_end(self.place)].strip()
+            if line:
+                return line
+            self.place = self._line_end(self.place) + 1
+        return None
+
+    def _line_end(self, place: int) -> int:
+        end = self.content.find(b"\n", place)
+        return len(self.content) if end < 0 else end
+
+    def _skip_line(self) -> None:
+        self.place = self._line_end(self.place) + 1
+
+    def _error(self, place: int, message: str) -> LanguageModelError:
+        return LanguageModelError(f"{self.path}:{1 + self.content.count(LINE_FEED, 0, place)}: {message}")
+
+    def _expect(self, header: bytes) -> None:
+        """Go past this line."""
+        line = self._next_line()
+        if line is None:
+            raise self._error(self.place, f"the file is cut short: it ends before {header.decode()}")
+        if line != header:
+            raise self._error(self.place, f"found {_shown(line)}, expected {header.decode()}; are the counts wrong?")
+        self._skip_line()
+
+    def _counts(self) -> list[int]:
+        """The number of n-grams of every order, from the head."""
+        while (line := self._next_line()) != b"\\data\\":
+            if line is None:
+                raise LanguageModelError(f"{self.path}: no ARPA file, it has no line \\data\\")
+            self._skip_line()
+        self._skip_line()
+        counts: list[int] = []
+        while (line := self._next_line()) is not None and not line.startswith(b"\\"):
+            entry = re.fullmatch(rb"ngram\s+(\d{1,9})\s*=\s*(\d{1,18})", line)
+            if entry is None or int(entry[1]) != len(counts) + 1:
+                raise self._error(self.place, f"found {_shown(line)}, expected ngram {len(counts) + 1}=NUMBER")
+            counts.append(int(entry[2]))
+            if counts[-1] * 2 * (len(counts) + 1) > len(self.content):  # each word has a letter and a space
+                raise self._error(self.place, f"the file is too short for {counts[-1]} {len(counts)}-grams")
+            self._skip_line()
+        if not counts:
+            raise self._error(self.place, "no line ngram 1=NUMBER after \\data\\")
+        return counts
+
+    def _section(self, order: int, count: int, slots: NDArray[np.int64], word_spans: NDArray | None) -> Section:
+        self._expect(f"\\{order}-grams:".encode())
+        words, spans = np.zeros((count, order), np.int64), np.zeros((count, 2), np.int64)
+        numbers = (np.zeros(count, np.float32) for _ in range(2))
+        section = Section(self.place, np.arange(count), words, spans, *numbers)
+        text = np.frombuffer(self.content, np.uint8)
+        lists = section.words, section.spans, section.log_probs, section.backoffs
+        problem, row, place = _read_section(
+            text, self.place, slots, spans if word_spans is None else word_spans, *lists
+        )
+        self.place = place
+        if problem != FINE:
+            raise self._error(place, self._why(problem, section, row, place))
+        return section
+
+    def _why(self, problem: int, section: Section, row: int, place: int) -> str:
+        line = self.content[place : self._line_end(place)].strip()
+        count, order = section.words.shape
+        word = self.content[slice(*section.spans[row])]
+        if problem == OTHER and self._line_end(place) == len(self.content):
+            return f"the file is cut short: it ends after {row} of its {count} {order}-grams"
+        return {
+            OTHER: f"found {_shown(line)}, expected {order}-gram {row + 1} of {count}; are the counts wrong?",
+            NUMBER: f"found {_shown(line)}, expected a log10 probability, {order} words and a back-off weight",
+            POSITIVE: f"{_shown(line)} has a probability above 1",
+            UNKNOWN_WORD: f"the word {_shown(word)} in {_shown(line)} is none of the 1-grams",
+            TWICE: f"a word is listed twice: {_shown(line)}",
+            BACKOFF: f"{_shown(line)} has more than {order} words, or its back-off weight is not a number",
+        }[problem]
+
+    def _row_error(self, section: Section, row: int, message: str) -> LanguageModelError:
+        """Of the n-gram that is in this row of the section now; the message may hold {} for its line."""
+        line, place = section.rows[row], section.place
+        number = self.content.count(LINE_FEED, 0, place) + line
+        for _ in range(line):
+            place = self._line_end(place) + 1
+        text = _shown(self.content[place : self._line_end(place)].strip())
+        return LanguageModelError(f"{self.path}:{number + 1}: {message.format(text)}")
+
+    def _words(self, unigrams: Section) -> list[str]:
+        words = []
+        for row, (start, end) in enumerate(unigrams.spans.tolist()):
+            try:
+                words.append(self.content[start:end].decode())
+            except UnicodeDecodeError:
+                raise self._row_error(unigrams, row, "the word in {} is not UTF-8") from None
+        if UNKNOWN not in words and UNKNOWN.upper() in words:  # as SRILM may write it
+            words[words.index(UNKNOWN.upper())] = UNKNOWN
+        return words
+
+    def _sorted(self, section: Section, index: _Index) -> tuple[Section, NDArray[np.int64]]:
+        """The section's n-grams by context and last word, and the numbers of their contexts."""
+        contexts, missing = index.find(section.words[:, :-1])
+        if len(missing):
+            raise self._row_error(section, missing[0], "the first words of {} are no n-gram of the order below")
+        keys = index.keys_of(contexts, section.words[:, -1])
+        if not (keys[1:] > keys[:-1]).all():
+            order = np.argsort(keys, kind="stable")
+            keys, contexts, section = keys[order], contexts[order], section.reordered(order)
+        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        if len(twice):
+            raise self._row_error(section, twice[0] + 1, "{} is listed twice")
+        index.add(keys)
+        return section, contexts
+
+    def _check_backoffs(self, section: Section, contexts: NDArray[np.int64]) -> None:
+        missing = contexts[np.isnan(section.backoffs[contexts])]
+        if len(missing):
+            raise self._row_error(section, missing[0], "{} begins longer n-grams, but has no back-off weight")
+
+    def _check_last_backoffs(self, section: Section) -> None:
+        wrong = np.flatnonzero(np.nan_to_num(section.backoffs))
+        if len(wrong):
+            raise self._row_error(section, wrong[0], "{} has a back-off weight, but nothing is longer")
+
+
+class _Index:
+    """Finds n-grams: the numbers of a context and of a last word make a key, and the keys of an order are sorted.
+
+    Args:
+        size: number of words.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._keys: list[NDArray[np.int64]] = []
+
+    def add(self, keys: NDArray[np.int64]) -> None:
+        """Add the next order, from the pairs on."""
+        self._keys.append(keys)
+
+    def keys_of(self, contexts: NDArray[np.int64], words: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(N,) numbers of contexts and (N,) ids of last words -> (N,) keys."""
+        return contexts * self._size + words
+
+    def find(self, words: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(N, order) ids -> (N,) numbers among the n-grams of that order, and the rows that are not among them."""
+        found = words[:, 0]
+        for column, keys in zip(words.T[1:], self._keys, strict=False):
+            wanted = self.keys_of(found, column)
+            found = np.searchsorted(keys, wanted)
+            is_there = np.zeros(len(found), bool)
+            inside = found < len(keys)
+            is_there[inside] = keys[found[inside]] == wanted[inside]
+            if not is_there.all():
+                return found, np.flatnonzero(~is_there)
+        return found, np.empty(0, np.int64)
+
+
+def _with_unknown(words: Level) -> Level:
+    """The words and, behind them, <unk>."""
+    added = (0, len(words.words), UNSEEN, 0)
+    return Level(*(np.append(column, value) for column, value in zip(words, added, strict=True)))
+
+
+def _shown(text: bytes, limit: int = 60) -> str:
+    shown = repr(text.decode(errors="backslashreplace"))
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def write(path: str | os.PathLike[str], model: NGram) -> None:
+    """Write an ARPA file, compressed where its name ends in .gz or .xz; seven digits of every number.
+
+    Raises:
+        LanguageModelError: the model is damaged, or a word of it cannot stand in such a file.
+        OSError: it cannot be written.
+    """
+    path = Path(path)
+    _check_tree(model)
+    for word in model.words:
+        if not word or not set(word).isdisjoint(" \t\r\n"):
+            raise LanguageModelError(f"{path}: an ARPA file cannot hold the word {word!r}")
+    with replacing(path) as file:
+        if path.suffix == ".gz":
+            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as compressed:
+                _write(compressed, model)
+        elif path.suffix == ".xz":
+            with lzma.open(file, "wb") as compressed:
+                _write(compressed, model)
+        else:
+            _write(file, model)
+
+
+def _write(file: BinaryIO | gzip.GzipFile | lzma.LZMAFile, model: NGram) -> None:
+    counts = "".join(f"ngram {order}={count}\n" for order, count in enumerate(model.counts, 1))
+    file.write(f"\\data\\\n{counts}".encode())
+    for order, (nodes, columns) in enumerate(_levels(model), 1):
+        file.write(f"\n\\{order}-grams:\n".encode())
+        for start in range(0, len(nodes), CHUNK):
+            part = slice(start, start + CHUNK)
+            file.write(_lines(model, nodes[part], [column[part] for column in columns]).encode())
+    file.write(b"\n\\end\\\n")
+
+
+def _levels(model: NGram) -> Iterator[tuple[NDArray[np.int64], list[NDArray[np.uint32]]]]:
+    """The N nodes of each order, and the (N,) ids of their first, second... words."""
+    tables = model.tables
+    columns: list[NDArray[np.uint32]] = []
+    start, end = 0, 1
+    for count in model.counts:
+        children = np.diff(tables.first_child[start : end + 1].astype(np.int64))
+        contexts = np.repeat(np.arange(end - start), children)
+        start, end = end, end + count
+        columns = [*(column[contexts] for column in columns), tables.words[start:end]]
+        yield np.arange(start, end), columns
+
+
+def _lines(model: NGram, nodes: NDArray[np.int64], columns: Sequence[NDArray[np.uint32]]) -> str:
+    words, tables = model.words, model.tables
+    texts = map(" ".join, zip(*([words[i] for i in column.tolist()] for column in columns), strict=True))
+    log_probs = (tables.log_probs[nodes] * tables.log_prob_unit).tolist()
+    if len(columns) == model.order:
+        return "".join(map("%.7g\t%s\n".__mod__, zip(log_probs, texts, strict=True)))
+    backoffs = (tables.backoffs[nodes] * tables.backoff_unit).tolist()
+    return "".join(map("%.7g\t%s\t%.7g\n".__mod__, zip(log_probs, texts, backoffs, strict=True)))
+
+
+def _check_tree(model: NGram) -> None:
+    """Whether the tables of a binary file are whole, which look-up need not know."""
+    first_child = model.tables.first_child.astype(np.int64)
+    begins = np.cumsum([1, *model.counts])  # the first node of each order
+    contexts = np.cumsum([0, 1, *model.counts])[: model.order + 1]
+    is_whole = (np.diff(first_child) >= 0).all() and (first_child[contexts] == begins).all()
+    if not is_whole or model.tables.words.max() >= len(model.words):
+        raise LanguageModelError("the language model is damaged: its n-grams form no tree; copy it again")

@@ -1,0 +1,285 @@
+"""Language models: estimate them from text, convert and score them: `python -m asr.lm estimate TEXT --out FILE.lm`.
+
+The models themselves are in `asr.ngram`, their smoothing in `asr.kneser_ney`, ARPA files in `asr.arpa`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import lzma
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
+
+from asr import Error, command
+
+if TYPE_CHECKING:
+    from asr.ngram import NGram, Perplexity
+    from asr.text import Normalizer, Units
+
+WordUnit = Literal["words", "characters"]  # what an n-gram is made of
+SPACE = "▁"  # U+2581, the space between words in a model of characters, as sentencepiece writes it
+COMPRESSED = {".gz": gzip.open, ".xz": lzma.open}
+
+
+@dataclass
+class TextReader:
+    """Sentences of text files, one a line, as a language model counts them. Counts what it leaves out.
+
+    Numbers are spelled (`asr.text.spell_numbers`), then the text is normalised and cut into words or characters. The
+    space between words is a character too, "▁".
+
+    Args:
+        normalizer: that of the acoustic model.
+        units: what n-grams are made of.
+        alphabet: the tokens of the acoustic model; None if any character will do.
+        sentences: how many it has given.
+        unspoken: how many it has dropped, because of a number that has no reading or several.
+        left_out: how many words, or characters, stand outside the alphabet.
+    """
+
+    normalizer: Normalizer
+    units: WordUnit = "words"
+    alphabet: Units | None = None
+    sentences: int = 0
+    unspoken: int = 0
+    left_out: int = 0
+    _fits: dict[str, bool] = field(default_factory=dict, repr=False)
+
+    def read(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[list[str | None]]:
+        """The words of each sentence that has any; None for one that is left out.
+
+        Args:
+            paths: text files in UTF-8, compressed if the name ends in .gz or .xz; "-" is standard input.
+
+        Raises:
+            asr.Error: a file is missing, damaged or not UTF-8; names the line.
+        """
+        from asr.text import spell_numbers
+
+        for path in paths:
+            for line in read_lines(path):
+                spelled = spell_numbers(line)
+                if spelled is None:
+                    self.unspoken += 1
+                    continue
+                text = self.normalizer(spelled)
+                words = text.split(" ") if self.units == "words" else list(text.replace(" ", SPACE))
+                if text:
+                    self.sentences += 1
+                    yield words if self.alphabet is None else [self._checked(word) for word in words]
+
+    def _checked(self, word: str) -> str | None:
+        fits = self._fits.get(word)
+        if fits is None:
+            fits = self._fits[word] = not self.alphabet.unknown(" " if word == SPACE else word)
+        self.left_out += not fits
+        return word if fits else None
+
+
+def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
+    """The lines of a text file; see `TextReader.read`."""
+    number = 0  # of the line that is read
+    try:
+        with _open_bytes(path) as file:
+            for line in file:
+                number += 1
+                yield line.decode()
+    except UnicodeDecodeError as error:
+        raise Error(f"{path}:{number}: not UTF-8 ({error.reason} at byte {error.start}); convert it first") from None
+    except FileNotFoundError:
+        raise Error(f"{path}: no such file; expected text") from None
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise Error(f"{path}: cannot be read, or damaged, after line {number} ({error})") from None
+
+
+def _open_bytes(path: str | os.PathLike[str]) -> BinaryIO:
+    if str(path) == "-":
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    return COMPRESSED.get(Path(path).suffix, open)(path, "rb")
+
+
+def is_arpa(path: str | os.PathLike[str]) -> bool:
+    """Whether a file of this name is an ARPA file: .arpa, .arpa.gz or .arpa.xz."""
+    return Path(path).name.endswith((".arpa", ".arpa.gz", ".arpa.xz"))
+
+
+def open_lm(path: str | os.PathLike[str]) -> NGram:
+    """The language model of a file: an ARPA file by its name, else our binary form.
+
+    Raises:
+        asr.ngram.LanguageModelError: it is missing, damaged or malformed.
+    """
+    from asr import arpa
+    from asr.ngram import NGram
+
+    return arpa.read(path) if is_arpa(path) else NGram.open(path)
+
+
+def save_lm(path: str | os.PathLike[str], model: NGram) -> None:
+    """Write a language model: an ARPA file by its name, else our binary form.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from asr import arpa
+
+    if is_arpa(path):
+        arpa.write(path, model)
+    else:
+        model.save(path)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    arguments = argparse.ArgumentParser(prog="python -m asr.lm", description="Language models: n-grams.")
+    commands = arguments.add_subparsers(dest="command", required=True)
+
+    estimate = commands.add_parser("estimate", help="estimate a model from text, one sentence a line")
+    _add_text(estimate)
+    estimate.add_argument("--out", required=True, type=Path, help="FILE.lm (binary), FILE.arpa, FILE.arpa.gz or .xz")
+    estimate.add_argument("--order", type=int, choices=range(1, 7), default=3, help="longest n-grams (default: 3)")
+    estimate.add_argument("--min-count", type=_positive, default=1, metavar="N", help="leave out words rarer than this")
+    estimate.add_argument("--max-words", type=_positive, metavar="N", help="keep only the N most frequent words")
+    estimate.add_argument(
+        "--prune",
+        type=_share,
+        default=0.0,
+        metavar="X",
+        help="leave out n-grams that lower the perplexity by less than this share, such as 1e-8 to 1e-6 (default: 0)",
+    )
+    estimate.set_defaults(run=_estimate)
+
+    convert = commands.add_parser("convert", help="from ARPA to binary or back, by the names' endings")
+    convert.add_argument("source", type=Path, help="language model")
+    convert.add_argument("out", type=Path, help="FILE.lm (binary), FILE.arpa, FILE.arpa.gz or FILE.arpa.xz")
+    convert.set_defaults(run=_convert)
+
+    perplexity = commands.add_parser("perplexity", help="how well a model foretells text, one sentence a line")
+    perplexity.add_argument("lm", type=Path, help="language model: binary or ARPA")
+    _add_text(perplexity)
+    perplexity.add_argument("--json", action="store_true", help="print one JSON object")
+    perplexity.set_defaults(run=_perplexity)
+    return arguments
+
+
+def _add_text(arguments: argparse.ArgumentParser) -> None:
+    arguments.add_argument("text", nargs="+", help="text file in UTF-8, also .gz or .xz; - is standard input")
+    arguments.add_argument("--units", choices=get_args(WordUnit), help="what n-grams are made of (default: words)")
+    arguments.add_argument(
+        "--model", help="acoustic model, by name or file: its normaliser, and only words that it can write"
+    )
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    if not 0 <= float(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 0 and less than 1")
+    return float(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    options = parser().parse_args(argv)
+    options.run(options)
+    return 0
+
+
+def _estimate(options: argparse.Namespace) -> None:
+    from asr.kneser_ney import estimate
+
+    if not options.out.parent.is_dir():
+        raise command.UsageError(f"--out {options.out}: {options.out.parent} is not a folder")
+    reader = _reader(options, {})
+    info = {
+        "units": reader.units,
+        "normalizer": reader.normalizer.to_dict(),
+        "text": [Path(path).name for path in options.text],
+        "prune": options.prune,
+    }
+    cuts = {"min_count": options.min_count, "max_words": options.max_words, "prune": options.prune}
+    model = estimate(reader.read(options.text), options.order, **cuts, info=info)
+    if model.info["fallback"]:
+        orders = ", ".join(map(str, model.info["fallback"]))
+        print(f"too little text to tell the discounts of order {orders}: took the usual ones", file=sys.stderr)
+    _report_left_out(reader)
+    save_lm(options.out, model)
+    print(describe(options.out, model))
+
+
+def _convert(options: argparse.Namespace) -> None:
+    model = open_lm(options.source)
+    save_lm(options.out, model)
+    print(describe(options.out, model))
+
+
+def _perplexity(options: argparse.Namespace) -> None:
+    model = open_lm(options.lm)
+    reader = _reader(options, model.info)
+    result = model.perplexity(reader.read(options.text))
+    if not result.sentences:
+        raise Error(f"{' '.join(options.text)}: no sentence to score")
+    _report_left_out(reader)
+    print(json.dumps(perplexity_to_dict(result)) if options.json else describe_perplexity(result))
+
+
+def _reader(options: argparse.Namespace, info: dict[str, object]) -> TextReader:
+    """What reads text as the options say, or else as the language model's text was read."""
+    from asr.text import Normalizer
+
+    units = options.units or info.get("units", "words")
+    if options.model is None:
+        return TextReader(Normalizer.from_dict(info["normalizer"]) if "normalizer" in info else Normalizer(), units)
+    from asr import checkpoint
+    from asr.recognizer import find_model
+
+    stored = checkpoint.load(find_model(options.model))
+    return TextReader(stored.normalizer, units, stored.alphabet)
+
+
+def _report_left_out(reader: TextReader) -> None:
+    if reader.unspoken:
+        print(f"{reader.unspoken} sentences dropped: a number in them has no sure reading", file=sys.stderr)
+    if reader.left_out:
+        print(f"{reader.left_out} {reader.units} left out: the model's alphabet cannot write them", file=sys.stderr)
+
+
+def describe(path: Path, model: NGram) -> str:
+    """A line for a person."""
+    counts = ", ".join(f"{count} {order}-grams" for order, count in enumerate(model.counts, 1))
+    return f"{path}: {counts}; {path.stat().st_size / 1e6:.1f} MB"
+
+
+def perplexity_to_dict(result: Perplexity) -> dict[str, object]:
+    """What `--json` prints."""
+    return {
+        "perplexity": result.with_unknown,
+        "perplexity_known": result.without_unknown,
+        "words": result.words,
+        "unknown": result.unknown,
+        "sentences": result.sentences,
+    }
+
+
+def describe_perplexity(result: Perplexity) -> str:
+    """Two lines for a person."""
+    share = result.unknown / result.words
+    return (
+        f"{result.words} words, {result.unknown} of them unknown ({share:.2%}), in {result.sentences} sentences\n"
+        f"perplexity {result.with_unknown:.2f} with unknown words, {result.without_unknown:.2f} without"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))
