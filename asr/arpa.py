@@ -30,17 +30,12 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.compiled import compiled
+from asr.arpa_lines import BACKOFF, FINE, LINE_FEED, NUMBER, OTHER, POSITIVE, TWICE, UNKNOWN_WORD, read_section
 from asr.files import replacing
 from asr.ngram import UNKNOWN, UNSEEN, LanguageModelError, Level, NGram, build
 
 SUFFIXES = (".arpa", ".arpa.gz", ".arpa.xz")  # what files of this form are called
 CHUNK = 1 << 16  # n-grams that are written at a time
-
-# What is wrong with a line
-FINE, OTHER, NUMBER, POSITIVE, UNKNOWN_WORD, TWICE, BACKOFF = range(7)
-TAB, LINE_FEED, RETURN, SPACE, BACKSLASH = b"\t\n\r \\"
-POINT, MINUS, PLUS, ZERO, LETTER_E = b".-+0e"
 
 
 class Section(NamedTuple):
@@ -48,16 +43,14 @@ class Section(NamedTuple):
 
     Args:
         place: where the first of them begins in the file.
-        rows: (N,) int64: how many lines of the section stand before each one.
-        words: (N, order) int64 ids.
-        spans: (N, 2) int64: where its last word begins and ends in the file.
+        rows: (N,) int32: how many lines of the section stand before each one.
+        words: (N, order) int32 ids.
         log_probs, backoffs: (N,) float32 log10; a back-off that is missing is NaN.
     """
 
     place: int
-    rows: NDArray[np.int64]
-    words: NDArray[np.int64]
-    spans: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    words: NDArray[np.int32]
     log_probs: NDArray[np.float32]
     backoffs: NDArray[np.float32]
 
@@ -68,138 +61,6 @@ class Section(NamedTuple):
     def level(self, contexts: NDArray[np.int64]) -> Level:
         """For the tree, with the numbers of the contexts."""
         return Level(contexts, self.words[:, -1], self.log_probs, np.nan_to_num(self.backoffs))
-
-
-@compiled
-def _field(text: NDArray[np.uint8], start: int, end: int) -> tuple[int, int]:
-    """Where the next field of a line begins and ends; nothing is left where both are `end`."""
-    while start < end and (text[start] == SPACE or text[start] == TAB or text[start] == RETURN):
-        start += 1
-    stop = start
-    while stop < end and text[stop] != SPACE and text[stop] != TAB and text[stop] != RETURN:
-        stop += 1
-    return start, stop
-
-
-@compiled
-def _number(text: NDArray[np.uint8], start: int, end: int) -> float:
-    """The value of a decimal number, NaN where there is none or it is too large for float32."""
-    negative = start < end and text[start] == MINUS
-    if start < end and (text[start] == MINUS or text[start] == PLUS):
-        start += 1
-    value, exponent, digits, behind_point = 0.0, 0, 0, False
-    while start < end:
-        if text[start] == POINT and not behind_point:
-            behind_point = True
-        elif ZERO <= text[start] < ZERO + 10:
-            value = value * 10 + (text[start] - ZERO)
-            exponent -= 1 if behind_point else 0
-            digits += 1
-        else:
-            break
-        start += 1
-    if start < end and (text[start] | 32) == LETTER_E:
-        start += 1
-        is_small = start < end and text[start] == MINUS
-        if start < end and (text[start] == MINUS or text[start] == PLUS):
-            start += 1
-        power = 0
-        digits = digits if start < end else 0
-        while start < end and ZERO <= text[start] < ZERO + 10:
-            power = min(power * 10 + (text[start] - ZERO), 10_000)
-            start += 1
-        exponent += -power if is_small else power
-    # A division is exact to the last bit where a product with a power below 1 is not.
-    value = value / 10.0**-exponent if exponent < 0 else value * 10.0**exponent
-    if start < end or digits == 0 or not value < 3e38:
-        return np.nan
-    return -value if negative else value
-
-
-@compiled
-def _slot(text: NDArray[np.uint8], start: int, end: int, slots: NDArray[np.int64], spans: NDArray[np.int64]) -> int:
-    """Where a word is, or would be, in a hash table of the numbers of words; -1 marks a free slot."""
-    code = np.uint64(14695981039346656037)  # FNV-1a
-    for i in range(start, end):
-        code = (code ^ np.uint64(text[i])) * np.uint64(1099511628211)
-    mask = np.uint64(len(slots) - 1)
-    slot = np.int64((code ^ (code >> np.uint64(32))) & mask)
-    while slots[slot] >= 0 and not _same(text, start, end, spans[slots[slot], 0], spans[slots[slot], 1]):
-        slot = (slot + 1) % len(slots)
-    return slot
-
-
-@compiled
-def _same(text: NDArray[np.uint8], start: int, end: int, other: int, other_end: int) -> bool:
-    if end - start != other_end - other:
-        return False
-    while start < end and text[start] == text[other]:
-        start += 1
-        other += 1
-    return start == end
-
-
-@compiled
-def _read_section(
-    text: NDArray[np.uint8],
-    start: int,
-    slots: NDArray[np.int64],
-    word_spans: NDArray[np.int64],
-    words: NDArray[np.int64],
-    spans: NDArray[np.int64],
-    log_probs: NDArray[np.float32],
-    backoffs: NDArray[np.float32],
-) -> tuple[int, int, int]:
-    """Read the lines of a section until it is full or something is wrong.
-
-    Args:
-        text: the file.
-        start: where the first line begins.
-        slots: hash table of the words, at least twice as many; filled here by a section of order 1.
-        word_spans: where the words are in the text; `spans` in a section of order 1.
-        words, spans, log_probs, backoffs: see `Section`; filled here.
-
-    Returns: what is wrong, how many lines are read, and where the next one begins.
-    """
-    count, order = words.shape
-    for row in range(count):
-        end = start
-        while end < len(text) and text[end] != LINE_FEED:
-            end += 1
-        if end == len(text):  # even the last line is not the end of a file that is whole
-            return OTHER, row, start
-        first, last = _field(text, start, end)
-        log_prob = _number(text, first, last)
-        if first == last or text[first] == BACKSLASH:
-            return OTHER, row, start
-        if np.isnan(log_prob):
-            return NUMBER, row, start
-        if log_prob > 0:
-            return POSITIVE, row, start
-        for column in range(order):
-            first, last = _field(text, last, end)
-            if first == last:
-                return OTHER, row, start
-            slot = _slot(text, first, last, slots, word_spans)
-            if order == 1:
-                if slots[slot] >= 0:
-                    return TWICE, row, start
-                slots[slot] = row
-            elif slots[slot] < 0:
-                spans[row] = first, last
-                return UNKNOWN_WORD, row, start
-            words[row, column] = slots[slot]
-            spans[row] = first, last
-        log_probs[row] = log_prob
-        backoffs[row] = np.nan
-        first, last = _field(text, last, end)
-        if first < last:
-            backoffs[row] = _number(text, first, last)
-            first, last = _field(text, last, end)
-            if first < last or np.isnan(backoffs[row]):
-                return BACKOFF, row, start
-        start = end + 1
-    return FINE, count, start
 
 
 def read(path: str | os.PathLike[str]) -> NGram:
@@ -241,21 +102,20 @@ class _File:
     def model(self) -> NGram:
         """The model; see `read`."""
         counts = self._counts()
-        slots = np.full(4 << counts[0].bit_length(), -1, np.int64)
-        unigrams = self._section(1, counts[0], slots, None)
-        words, levels = self._words(unigrams), [unigrams.level(np.zeros(counts[0], np.int64))]
+        self._slots = np.full(4 << counts[0].bit_length(), -1, np.int64)
+        self._spans = np.zeros((counts[0], 2), np.int64)
+        section = self._section(1, counts[0])
+        words, levels = self._words(section), [section.level(np.zeros(counts[0], np.int64))]
         if UNKNOWN not in words:
             words, levels = [*words, UNKNOWN], [_with_unknown(levels[0])]
         index = _Index(len(words))
-        sections = [unigrams]
         for order, count in enumerate(counts[1:], 2):
-            section = self._section(order, count, slots, unigrams.spans)
-            section, contexts = self._sorted(section, index)
-            self._check_backoffs(sections[-1], np.unique(contexts))
-            sections.append(section)
+            below = section
+            section, contexts = self._sorted(self._section(order, count), index)
+            self._check_backoffs(below, contexts)
             levels.append(section.level(contexts))
-        self._check_last_backoffs(sections[-1])
         self._expect(b"\\end\\")
+        self._check_last_backoffs(section)
         if (rest := self._next_line()) is not None:
             raise self._error(self.place, f"found {_shown(rest)} after \\end\\")
         try:
@@ -311,32 +171,27 @@ class _File:
             raise self._error(self.place, "no line ngram 1=NUMBER after \\data\\")
         return counts
 
-    def _section(self, order: int, count: int, slots: NDArray[np.int64], word_spans: NDArray | None) -> Section:
+    def _section(self, order: int, count: int) -> Section:
         self._expect(f"\\{order}-grams:".encode())
-        words, spans = np.zeros((count, order), np.int64), np.zeros((count, 2), np.int64)
-        numbers = (np.zeros(count, np.float32) for _ in range(2))
-        section = Section(self.place, np.arange(count), words, spans, *numbers)
+        rows, words = np.arange(count, dtype=np.int32), np.zeros((count, order), np.int32)
+        section = Section(self.place, rows, words, np.zeros(count, np.float32), np.zeros(count, np.float32))
         text = np.frombuffer(self.content, np.uint8)
-        lists = section.words, section.spans, section.log_probs, section.backoffs
-        problem, row, place = _read_section(
-            text, self.place, slots, spans if word_spans is None else word_spans, *lists
-        )
-        self.place = place
+        problem, row, self.place = read_section(text, self.place, self._slots, self._spans, *section[2:])
         if problem != FINE:
-            raise self._error(place, self._why(problem, section, row, place))
+            raise self._error(self.place, self._why(problem, section, row))
         return section
 
-    def _why(self, problem: int, section: Section, row: int, place: int) -> str:
-        line = self.content[place : self._line_end(place)].strip()
+    def _why(self, problem: int, section: Section, row: int) -> str:
+        """What is wrong with the line that comes next."""
+        line = self.content[self.place : self._line_end(self.place)].strip()
         count, order = section.words.shape
-        word = self.content[slice(*section.spans[row])]
-        if problem == OTHER and self._line_end(place) == len(self.content):
+        if problem == OTHER and self._line_end(self.place) == len(self.content):
             return f"the file is cut short: it ends after {row} of its {count} {order}-grams"
         return {
             OTHER: f"found {_shown(line)}, expected {order}-gram {row + 1} of {count}; are the counts wrong?",
             NUMBER: f"found {_shown(line)}, expected a log10 probability, {order} words and a back-off weight",
             POSITIVE: f"{_shown(line)} has a probability above 1",
-            UNKNOWN_WORD: f"the word {_shown(word)} in {_shown(line)} is none of the 1-grams",
+            UNKNOWN_WORD: f"{_shown(line)} has a word that is none of the 1-grams",
             TWICE: f"a word is listed twice: {_shown(line)}",
             BACKOFF: f"{_shown(line)} has more than {order} words, or its back-off weight is not a number",
         }[problem]
@@ -352,7 +207,7 @@ class _File:
 
     def _words(self, unigrams: Section) -> list[str]:
         words = []
-        for row, (start, end) in enumerate(unigrams.spans.tolist()):
+        for row, (start, end) in enumerate(self._spans.tolist()):
             try:
                 words.append(self.content[start:end].decode())
             except UnicodeDecodeError:
@@ -377,7 +232,9 @@ class _File:
         return section, contexts
 
     def _check_backoffs(self, section: Section, contexts: NDArray[np.int64]) -> None:
-        missing = contexts[np.isnan(section.backoffs[contexts])]
+        is_context = np.zeros(len(section.rows), bool)
+        is_context[contexts] = True
+        missing = np.flatnonzero(is_context & np.isnan(section.backoffs))
         if len(missing):
             raise self._row_error(section, missing[0], "{} begins longer n-grams, but has no back-off weight")
 

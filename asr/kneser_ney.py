@@ -157,7 +157,7 @@ def read(sentences: Iterable[Sequence[str | None]], min_count: int = 1, max_word
 
 
 def count(text: Text, order: int) -> list[Counts]:
-    """The n-grams of every order up to this one, and how often they occur."""
+    """The n-grams of every order up to this one, or to the longest that there are, and how often they occur."""
     ids, size = text.ids, len(text.words)
     occurrences = np.bincount(ids[ids >= 0], minlength=size).astype(np.int32)
     zeros, numbers = np.zeros(size, np.int32), np.arange(size, dtype=np.int32)
@@ -174,6 +174,8 @@ def count(text: Text, order: int) -> list[Counts]:
         preceded = np.bincount(suffixes, minlength=len(after_break)) + after_break
         adjusted = np.where(from_start, levels[-1].occurrences, preceded).astype(np.int32)
         levels[-1] = replace(levels[-1], adjusted=adjusted)
+        if not len(keys):
+            break
         contexts, words = (part.astype(np.int32) for part in divmod(keys, size))
         levels.append(Counts(contexts, words, suffixes, occurrences, occurrences))
         from_start = from_start[contexts]

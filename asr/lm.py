@@ -10,10 +10,12 @@ import gzip
 import json
 import lzma
 import os
+import re
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 WordUnit = Literal["words", "characters"]  # what an n-gram is made of
 SPACE = "▁"  # U+2581, the space between words in a model of characters, as sentencepiece writes it
+SENTENCE_END = re.compile(r"""(?<=[.!?])\s+|(?<=[.!?]["'”’)])\s+""")
 COMPRESSED = {".gz": gzip.open, ".xz": lzma.open}
 
 
@@ -33,14 +36,15 @@ class TextReader:
     """Sentences of text files, one a line, as a language model counts them. Counts what it leaves out.
 
     Numbers are spelled (`asr.text.spell_numbers`), then the text is normalised and cut into words or characters. The
-    space between words is a character too, "▁".
+    space between words is a character too, "▁". Where a line holds a number that has no reading or several, what stands
+    around it up to the ends of its own sentence is left out, and the rest of the line stays.
 
     Args:
         normalizer: that of the acoustic model.
         units: what n-grams are made of.
         alphabet: the tokens of the acoustic model; None if any character will do.
         sentences: how many it has given.
-        unspoken: how many it has dropped, because of a number that has no reading or several.
+        unspoken: how many it has left out, or parts of them, because of such a number.
         left_out: how many words, or characters, stand outside the alphabet.
     """
 
@@ -61,19 +65,29 @@ class TextReader:
         Raises:
             asr.Error: a file is missing, damaged or not UTF-8; names the line.
         """
-        from asr.text import spell_numbers
-
         for path in paths:
             for line in read_lines(path):
-                spelled = spell_numbers(line)
-                if spelled is None:
-                    self.unspoken += 1
-                    continue
-                text = self.normalizer(spelled)
-                words = text.split(" ") if self.units == "words" else list(text.replace(" ", SPACE))
-                if text:
+                words = self._words(line)
+                if any(words):
                     self.sentences += 1
-                    yield words if self.alphabet is None else [self._checked(word) for word in words]
+                    yield words
+
+    def _words(self, line: str) -> list[str | None]:
+        from asr.text import spell_numbers
+
+        spelled = spell_numbers(line)
+        if spelled is not None:
+            return self._units(self.normalizer(spelled))
+        words: list[str | None] = []
+        parts = [spell_numbers(part) for part in SENTENCE_END.split(line)]
+        self.unspoken += parts.count(None)
+        for is_spoken, group in groupby(parts, lambda part: part is not None):
+            words += self._units(self.normalizer(" ".join(group))) if is_spoken else [None]
+        return words
+
+    def _units(self, text: str) -> list[str | None]:
+        units = text.split() if self.units == "words" else list(text.replace(" ", SPACE))
+        return units if self.alphabet is None else [self._checked(unit) for unit in units]
 
     def _checked(self, word: str) -> str | None:
         fits = self._fits.get(word)
@@ -250,7 +264,7 @@ def _reader(options: argparse.Namespace, info: dict[str, object]) -> TextReader:
 
 def _report_left_out(reader: TextReader) -> None:
     if reader.unspoken:
-        print(f"{reader.unspoken} sentences dropped: a number in them has no sure reading", file=sys.stderr)
+        print(f"{reader.unspoken} sentences left out: a number in them has no sure reading", file=sys.stderr)
     if reader.left_out:
         print(f"{reader.left_out} {reader.units} left out: the model's alphabet cannot write them", file=sys.stderr)
 
