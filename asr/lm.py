@@ -253,6 +253,8 @@ def _reader(options: argparse.Namespace, info: dict[str, object]) -> TextReader:
     from asr.text import Normalizer
 
     units = options.units or info.get("units", "words")
+    if units not in get_args(WordUnit) or not isinstance(info.get("normalizer", {}), dict):
+        raise Error(f"{options.lm}: damaged, what it says of its text makes no sense; copy it again")
     if options.model is None:
         return TextReader(Normalizer.from_dict(info["normalizer"]) if "normalizer" in info else Normalizer(), units)
     from asr import checkpoint
