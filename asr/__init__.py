@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from asr.recognizer import Recognizer, Transcript
 
 __all__ = ["Error", "Recognizer", "Transcript", "load"]
@@ -21,15 +23,29 @@ class Error(ValueError):
     """A mistake that the user can mend: its message says what was found, what was expected and what to do."""
 
 
-def load(name_or_path: str = "en") -> Recognizer:
+def load(
+    name_or_path: str = "en",
+    lm: str | None = None,
+    beam_size: int | None = None,
+    hot_words: Mapping[str, float] | Iterable[str] = (),
+    hot_weight: float = 8.0,
+) -> Recognizer:
     """Load a model that ships with the package (by name) or a model file (by path).
 
+    Args:
+        lm: language model, by name or path, that beam search asks; "none" for none; None for the model's own: the file
+            beside it with its name that ends in .lm, if there is one.
+        beam_size: prefixes that beam search keeps; 1 decodes greedily, without a language model. None: what the
+            language model's file says; without one, greedily.
+        hot_words: words and phrases that are likelier than usual, with weights of their own or all with `hot_weight`.
+        hot_weight: bonus of each word of a phrase, a natural logarithm.
+
     Raises:
-        asr.Error: no such model, or the file is not a model of this version.
+        asr.Error: no such model, or the file is not a model of this version; hot words that it cannot write.
     """
     from asr.recognizer import load as load_recognizer
 
-    return load_recognizer(name_or_path)
+    return load_recognizer(name_or_path, lm, beam_size, hot_words, hot_weight)
 
 
 def __getattr__(name: str) -> type:

@@ -2,23 +2,96 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Error
+from asr import Error, load
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
+    from asr.recognizer import Recognizer
+
 FAILED = 1  # some input could not be processed
 USAGE = 2  # the command line itself is wrong (argparse uses it too)
+HOT_WEIGHT = 8.0  # of hot words, where none is given
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class UsageError(Error):
     """A command line that is wrong in itself."""
+
+
+def add_model(arguments: argparse.ArgumentParser) -> None:
+    """The options that choose a recognizer, for `load_model`."""
+    arguments.add_argument(
+        "--model", default="en", metavar="NAME|PATH", help="a model that ships, or a model file (default: en)"
+    )
+    arguments.add_argument(
+        "--lm",
+        metavar="NAME|PATH|none",
+        help="language model for beam search (default: the file beside the model that has its name and .lm)",
+    )
+    arguments.add_argument(
+        "--beam-size",
+        type=_count,
+        metavar="N",
+        help="prefixes that beam search keeps; 1 decodes greedily (default: what the language model's file says)",
+    )
+    arguments.add_argument(
+        "--hotwords",
+        metavar="FILE|LIST",
+        help="words and phrases that are likelier than usual: a list with commas, or a file with one on each line and, "
+        "after a tab, a weight of its own if it has one",
+    )
+    arguments.add_argument(
+        "--hotword-weight",
+        type=float,
+        default=HOT_WEIGHT,
+        metavar="X",
+        help="bonus of each word of a phrase, a natural logarithm (default: %(default)g)",
+    )
+
+
+def load_model(options: argparse.Namespace) -> Recognizer:
+    """The recognizer that the options of `add_model` ask for."""
+    hot = hot_words(options.hotwords, options.hotword_weight) if options.hotwords else {}
+    return load(options.model, options.lm, options.beam_size, hot)
+
+
+def hot_words(given: str, weight: float) -> dict[str, float]:
+    """Hot phrases with their weights, from a file or a list with commas.
+
+    Raises:
+        asr.Error: the file is not text, or what stands after a tab is no number.
+    """
+    path = Path(given)
+    if not path.is_file():
+        return {phrase.strip(): weight for phrase in given.split(",") if phrase.strip()}
+    found = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise Error(f"{path}: not UTF-8 ({error}); expected a phrase on each line") from None
+    for number, line in enumerate(lines, start=1):
+        phrase, tab, own = line.partition("\t")
+        if phrase.strip():
+            try:
+                found[phrase.strip()] = float(own) if tab else weight
+            except ValueError:
+                raise Error(f"{path}, line {number}: {own!r} is no weight; expected a number after the tab") from None
+    return found
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
 
 
 def run(main: Callable[[], int]) -> int:

@@ -7,15 +7,19 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Error, audio, command, corpus, load
+from asr import Error, audio, command, corpus
 from asr.corpus import Utterance
 from asr.score import Score, score
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from asr.recognizer import Recognizer
 
 
@@ -94,9 +98,14 @@ def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(
         prog="python -m asr.evaluate", description="Word and character error rate of a model, with a 95%% interval."
     )
-    arguments.add_argument("--model", default="en", help="name of a model that ships, or a model file (default: en)")
+    command.add_model(arguments)
     arguments.add_argument("--manifest", required=True, type=Path, help="manifest or folder, as asr.train reads it")
     arguments.add_argument("--split", help="score only this split of the manifest, such as test")
+    arguments.add_argument(
+        "--tune",
+        action="store_true",
+        help="fit the language model's weights and the beam to this data first, and keep them in its file",
+    )
     arguments.add_argument("--json", action="store_true", help="print one JSON object; rates are fractions")
     return arguments
 
@@ -105,10 +114,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command. Status 1 if an utterance could not be read; it is scored all the same."""
     options = parser().parse_args(argv)
     utterances = corpus.read(options.manifest, options.split)
-    result = evaluate(load(options.model), utterances)
+    recognizer = command.load_model(options)
+    if options.tune:
+        _tune(recognizer, options, utterances)
+        recognizer = command.load_model(options)
+    result = evaluate(recognizer, utterances)
     status = report_failures(result)
     print(json.dumps(result.to_dict()) if options.json else describe(result))
     return status
+
+
+def _tune(recognizer: Recognizer, options: argparse.Namespace, utterances: Sequence[Utterance]) -> None:
+    """Fit the weights of beam search and write them into the language model's file."""
+    from asr.ngram import NGram
+    from asr.recognizer import beam_search, find_lm, find_model, search_settings
+    from asr.tune import tune
+
+    path = find_lm(find_model(options.model), options.lm)
+    if path is None:
+        raise command.UsageError("--tune fits the weights of a language model; name its file (--lm)")
+    model = NGram.open(path)
+    log_probs = _log_probs(recognizer, utterances)
+    references = [recognizer.normalizer(utterance.text) for utterance in utterances]
+    start = beam_search(recognizer.alphabet, model, search_settings(model))
+    settings = tune(recognizer, start, log_probs, references)
+    replace(model, info={**model.info, "search": asdict(settings)}).save(path)
+
+
+def _log_probs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[NDArray[np.float32]]:
+    """(T, V) of each utterance; none of one that cannot be read."""
+    import numpy as np
+
+    from asr.recognizer import length_batches
+
+    found = [np.zeros((0, len(recognizer.alphabet)), np.float32)] * len(utterances)
+    for batch in length_batches([_expected_length(utterance) for utterance in utterances]):
+        readable = {}
+        for i in batch:
+            with suppress(Error, OSError):
+                readable[i] = audio.load(utterances[i].audio, utterances[i].offset, utterances[i].duration)
+        if readable:
+            log_probs, lengths = recognizer.log_probs(list(readable.values()))
+            for i, rows, length in zip(readable, log_probs, lengths, strict=True):
+                found[i] = rows[:length].copy()
+    return found
 
 
 def report_failures(result: Evaluation) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,13 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asr import Error, audio, checkpoint, decode
+from asr import Error, audio, checkpoint, decode, vocabulary
+from asr.decode import BeamSearch, BeamSettings
 from asr.features import LogMel
+from asr.lm import open_lm
 from asr.model import AcousticModel
+from asr.ngram import NGram
 from asr.text import Normalizer, Units
 
 MODELS = Path(__file__).parent / "models"
 BATCH_SECONDS = 160.0  # padded audio that is recognized at a time
+HOT_WEIGHT = 8.0  # bonus of each word of a hot phrase: natural logarithm
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Recognizer:
         alphabet: its tokens, letters or subwords.
         normalizer: what its training texts went through; a reference must go through it before it is compared.
         info: where the model came from, see `asr.checkpoint.Checkpoint`.
+        search: beam search over its log-probs; None decodes greedily.
     """
 
     def __init__(
@@ -50,18 +55,20 @@ class Recognizer:
         alphabet: Units,
         normalizer: Normalizer,
         info: Mapping[str, object],
+        search: BeamSearch | None = None,
     ) -> None:
         self.model = model
         self.features = features
         self.alphabet = alphabet
         self.normalizer = normalizer
         self.info = info
+        self.search = search
 
     @classmethod
-    def from_checkpoint(cls, stored: checkpoint.Checkpoint) -> Recognizer:
+    def from_checkpoint(cls, stored: checkpoint.Checkpoint, search: BeamSearch | None = None) -> Recognizer:
         """The recognizer of a model file that has been read."""
         model, features = stored.acoustic_model(), LogMel(stored.features)
-        return cls(model, features, stored.alphabet, stored.normalizer, stored.info)
+        return cls(model, features, stored.alphabet, stored.normalizer, stored.info, search)
 
     def transcribe(self, source: audio.Source | NDArray[np.float32]) -> Transcript:
         """Transcribe one recording.
@@ -82,13 +89,22 @@ class Recognizer:
         Args:
             waveforms: (samples,) float32 mono at 16 kHz each, at least one sample.
         """
-        log_probs, lengths = self.log_probs(waveforms)
-        hypotheses = decode.greedy(log_probs, lengths)
+        texts = self.decode(*self.log_probs(waveforms))
         return [
-            # An output may begin or end with the space between words: it belongs to no word.
-            Transcript(" ".join(self.alphabet.decode(hypothesis.ids).split()), len(samples) / audio.SAMPLE_RATE)
-            for hypothesis, samples in zip(hypotheses, waveforms, strict=True)
+            Transcript(text, len(samples) / audio.SAMPLE_RATE) for text, samples in zip(texts, waveforms, strict=True)
         ]
+
+    def decode(self, log_probs: NDArray[np.float32], lengths: NDArray[np.int64]) -> list[str]:
+        """The texts of a padded batch of log-probs, as `log_probs` gives them."""
+        if self.search is None:
+            hypotheses = decode.greedy(log_probs, lengths)
+        else:
+            hypotheses = [best for best, *_ in self.search(log_probs, lengths)]
+        return [self.text(hypothesis) for hypothesis in hypotheses]
+
+    def text(self, hypothesis: decode.Hypothesis) -> str:
+        """A hypothesis as text; spaces at its ends belong to no word."""
+        return " ".join(self.alphabet.decode(hypothesis.ids).split())
 
     def transcribe_many(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Transcript]:
         """Transcribe any number of recordings in batches of like length; the transcripts come in the order given.
@@ -144,9 +160,93 @@ def pad(waveforms: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.T
     return torch.from_numpy(samples), torch.from_numpy(lengths)
 
 
-def load(name_or_path: str = "en") -> Recognizer:
+def load(
+    name_or_path: str = "en",
+    lm: str | None = None,
+    beam_size: int | None = None,
+    hot_words: Mapping[str, float] | Iterable[str] = (),
+    hot_weight: float = HOT_WEIGHT,
+) -> Recognizer:
     """The recognizer of a model that ships (by name) or of a model file (by path); see `asr.load`."""
-    return Recognizer.from_checkpoint(checkpoint.load(find_model(name_or_path)))
+    path = find_model(name_or_path)
+    stored = checkpoint.load(path)
+    return Recognizer.from_checkpoint(stored, _search(path, stored, lm, beam_size, hot_words, hot_weight))
+
+
+def _search(
+    path: Path,
+    stored: checkpoint.Checkpoint,
+    lm: str | None,
+    beam_size: int | None,
+    hot_words: Mapping[str, float] | Iterable[str],
+    hot_weight: float,
+) -> BeamSearch | None:
+    """The beam search that these choices ask for; None for greedy decoding."""
+    hot = vocabulary.parse_phrases(hot_words, hot_weight, stored.alphabet, stored.normalizer)
+    lm_path = find_lm(path, lm)
+    if beam_size == 1:
+        if hot:
+            raise Error("hot words need beam search; choose a beam_size above 1")
+        return None
+    if not (lm_path or hot or beam_size):
+        return None
+    model = open_lm(lm_path) if lm_path else None
+    settings = search_settings(model)
+    return beam_search(stored.alphabet, model, replace(settings, beam_size=beam_size or settings.beam_size), hot)
+
+
+def search_settings(model: NGram | None) -> BeamSettings:
+    """The weights and the beam that a language model's file holds, or the usual ones."""
+    kept = model.info.get("search", {}) if model else {}
+    try:
+        return BeamSettings(**kept)
+    except TypeError:
+        raise Error(f"the language model's search settings are {kept}; fit them again (asr.evaluate --tune)") from None
+
+
+def beam_search(
+    units: Units, model: NGram | None, settings: BeamSettings, hot_words: Mapping[str, float] | None = None
+) -> BeamSearch:
+    """Beam search for the tokens of a model.
+
+    Args:
+        model: of words or, if it says so, of characters.
+        hot_words: normalised phrases, each with the bonus of one of its words.
+    """
+    kinds = vocabulary.token_kinds(units)
+    hot = vocabulary.hot_words(hot_words, units) if hot_words else None
+    if model is None:
+        return BeamSearch(kinds, settings, hot=hot)
+    if vocabulary.of_characters(model):
+        return BeamSearch(kinds, settings, model, token_words=vocabulary.token_words(model, units), hot=hot)
+    more = {word for phrase in hot_words or () for word in phrase.split()}
+    return BeamSearch(kinds, settings, model, vocabulary.spelled_lexicon(model, units, more), hot=hot)
+
+
+def find_lm(model: Path, lm: str | None) -> Path | None:
+    """The language model's file: the one beside the model and named like it, one that ships, or the path itself.
+
+    Args:
+        lm: name or path; "none" for none; None for the model's own, if it has one.
+
+    Raises:
+        asr.Error: neither a file nor a language model that ships.
+    """
+    if lm is None:
+        beside = model.with_suffix(".lm")
+        return beside if beside.is_file() else None
+    if lm == "none":
+        return None
+    shipped = MODELS / f"{lm}.lm"
+    if shipped.is_file():
+        return shipped
+    if Path(lm).is_file():
+        return Path(lm)
+    names = ", ".join(sorted(path.stem for path in MODELS.glob("*.lm")))
+    raise Error(
+        f"language model {lm!r}: no such file; expected a file of asr.lm (.lm), an ARPA file, none, or the name of a "
+        f"language model that ships ({names or 'none does here'})"
+    )
 
 
 def find_model(name_or_path: str) -> Path:

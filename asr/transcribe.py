@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Error, command, load
+from asr import Error, command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,9 +116,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="recordings in any format that soundfile or an installed ffmpeg reads, and folders, searched recursively",
     )
-    arguments.add_argument(
-        "--model", default="en", metavar="NAME|PATH", help="a model that ships, or a model file (default: en)"
-    )
+    command.add_model(arguments)
     return arguments
 
 
@@ -127,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     labelled = len(options.files) > 1 or os.path.isdir(options.files[0])
     status = 0
-    for path, result in transcribe(load(options.model), options.files):
+    for path, result in transcribe(command.load_model(options), options.files):
         if isinstance(result, Error):
             print(f"error: {_one_line(str(result))}", file=sys.stderr)
             status = command.FAILED

@@ -1,0 +1,222 @@
+"""What beam search knows of words: the vocabulary of a language model as a tree of tokens, and hot words.
+
+Letters and pieces of words spell every word in one way; a pronunciation lexicon may have several for a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr import Error
+from asr.beam import INSIDE, OPENS, SEPARATES, Trie
+from asr.ngram import END, START, UNKNOWN, NGram
+from asr.text import WORD_MARK, Alphabet, Normalizer, TextError, Units
+
+SPACE = " "
+CHARACTER_SPACE = WORD_MARK  # how a language model of characters, whose file has its words between spaces, writes it
+
+
+class VocabularyError(Error):
+    """Words that a model cannot write."""
+
+
+def make_trie(sequences: Sequence[Sequence[int]], ends: Sequence[int]) -> tuple[Trie, NDArray[np.int32]]:
+    """The tree of token sequences, each with an entry that ends there; `best` and the bonuses are 0.
+
+    Args:
+        sequences: not empty, of tokens above 0; the same may come several times.
+        ends: what is at the end of each.
+
+    Returns: the tree, and (N,) the parent of each node, -1 for the first.
+    """
+    width = max(map(len, sequences), default=0)
+    rows = np.zeros((len(sequences), width), np.int32)
+    lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+    rows[np.arange(width) < lengths[:, None]] = np.fromiter(
+        (token for sequence in sequences for token in sequence), np.int32, int(lengths.sum())
+    )
+    order = np.lexsort(rows.T[::-1]) if len(rows) else np.arange(0)
+    rows, lengths, ends = rows[order], lengths[order], np.asarray(ends, np.int32)[order]
+
+    differs = np.zeros(len(rows), bool)  # from the row before, up to this depth
+    differs[:1] = True
+    places = np.zeros(len(rows), np.int64)  # the node that each row has come to
+    tokens, parents, made = [np.zeros(1, np.int32)], [np.full(1, -1, np.int64)], 1
+    for depth in range(width):
+        there = lengths > depth
+        differs[1:] |= rows[1:, depth] != rows[:-1, depth]
+        first = differs & there  # rows that open a node
+        tokens.append(rows[first, depth])
+        parents.append(places[first])
+        places[there] = made + np.cumsum(first)[there] - 1
+        made += int(first.sum())
+    parent = np.concatenate(parents)
+    by_place = np.argsort(places, kind="stable")
+    zeros = _frozen(np.zeros(made, np.float32))
+    tree = Trie(
+        _frozen(_starts(parent[1:], made, 1)),
+        _frozen(np.concatenate(tokens)),
+        _frozen(_starts(places, made, 0)),
+        _frozen(ends[by_place]),
+        zeros,
+        zeros,
+        zeros,
+    )
+    return tree, parent
+
+
+def _starts(owners: NDArray[np.int64], count: int, first: int) -> NDArray[np.int32]:
+    """Where the items of each of `count` owners begin, when they are sorted by owner; (count + 1,)."""
+    return np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=count))]).astype(np.int32) + np.int32(first)
+
+
+def _frozen(array: NDArray) -> NDArray:
+    array.setflags(write=False)  # compiled code has one form for arrays that are only read
+    return array
+
+
+def lexicon(model: NGram, sequences: Sequence[Sequence[int]], words: Sequence[int]) -> Trie:
+    """The tree of the words that a language model may be asked for.
+
+    Args:
+        sequences: tokens of each pronunciation or spelling.
+        words: the language model's id of each.
+
+    Returns: with the best log10 probability below every node, so that a word counts before it has ended.
+    """
+    tree, parent = make_trie(sequences, words)
+    tables = model.tables
+    best = np.full(len(parent), -np.inf, np.float32)
+    owners = np.repeat(np.arange(len(parent)), np.diff(tree.first_end))
+    np.maximum.at(best, owners, np.float32(tables.log_probs[tree.ends + 1] * tables.log_prob_unit))
+    for node in range(len(parent) - 1, 0, -1):  # children come after their parents
+        best[parent[node]] = max(best[parent[node]], best[node])
+    return tree._replace(best=_frozen(best))
+
+
+def spelled_lexicon(model: NGram, units: Units, more: Iterable[str] = ()) -> Trie:
+    """The tree of a language model's words as they are spelled in the tokens of an acoustic model.
+
+    Args:
+        more: words that it shall have as well; they are <unk> to the language model.
+
+    Raises:
+        VocabularyError: none of the model's words can be written with these tokens.
+    """
+    entries = [(word, i) for word, i in model.ids.items() if word not in (START, END, UNKNOWN)]
+    spelled = [(spelling, i) for word, i in entries if (spelling := _spell(units, word))]
+    if not spelled:
+        words = ", ".join(word for word, _ in entries[:5])
+        raise VocabularyError(
+            f"the model cannot write any of the language model's {len(entries)} words ({words}...): they are of "
+            "another alphabet or case; estimate the language model with --model and this model"
+        )
+    extra = [(_spell(units, word), model.ids[UNKNOWN]) for word in more if not model.known(word)]
+    sequences, words = zip(*spelled, *extra, strict=True)
+    return lexicon(model, sequences, words)
+
+
+def _spell(units: Units, word: str) -> list[int]:
+    """The tokens of a word; none if it has characters that the units lack."""
+    try:
+        return units.encode(word)
+    except TextError:
+        return []
+
+
+def of_characters(model: NGram) -> bool:
+    """Whether a language model is one of characters, which its file says; else it is one of words."""
+    return model.info.get("units") == "characters"
+
+
+def token_words(model: NGram, units: Units) -> NDArray[np.int64]:
+    """(V,) the id, in a language model of characters, of each token.
+
+    Raises:
+        VocabularyError: the tokens are not characters, or the language model knows none of them.
+    """
+    if not isinstance(units, Alphabet):
+        raise VocabularyError("a language model of characters does not fit a model that writes subwords")
+    names = [CHARACTER_SPACE if symbol == SPACE else symbol for symbol in units.symbols]
+    found = [model.ids.get(name, -1) for name in names]
+    if max(found[1:]) < 0:
+        raise VocabularyError("the language model knows none of the model's characters; estimate one with --model")
+    return np.array([model.ids[UNKNOWN] if i < 0 else i for i in found], np.int64)
+
+
+def token_kinds(units: Units) -> NDArray[np.int8]:
+    """(V,) what each token does to words: INSIDE, SEPARATES or OPENS."""
+    opens = SEPARATES if isinstance(units, Alphabet) else OPENS
+    kinds = [INSIDE] + [opens if units.opens_word(i) else INSIDE for i in range(1, len(units))]
+    return _frozen(np.array(kinds, np.int8))
+
+
+def separator(kinds: NDArray[np.int8]) -> int:
+    """The token that separates words, or 0."""
+    found = np.flatnonzero(kinds == SEPARATES)
+    return int(found[0]) if len(found) else 0
+
+
+def parse_phrases(
+    phrases: Mapping[str, float] | Iterable[str], weight: float, units: Units, normalizer: Normalizer
+) -> dict[str, float]:
+    """Hot words and phrases in the model's own form, each with the bonus of one of its words.
+
+    Args:
+        phrases: with weights of their own, or all with `weight`.
+
+    Raises:
+        VocabularyError: a phrase is empty or has characters that the model does not write.
+    """
+    weights = phrases if isinstance(phrases, Mapping) else dict.fromkeys(phrases, weight)
+    found = {}
+    for phrase, bonus in weights.items():
+        text = normalizer(phrase)
+        if not text:
+            raise VocabularyError(f"hot word {phrase!r}: there is nothing to hear in it")
+        if unknown := units.unknown(text):
+            letters = ", ".join(map(repr, unknown))
+            raise VocabularyError(f"hot word {phrase!r}: the model does not write {letters}; spell it as it is spoken")
+        if not np.isfinite(bonus):
+            raise VocabularyError(f"hot word {phrase!r}: its weight is {bonus}; expected a finite number")
+        found[text] = bonus
+    return found
+
+
+def hot_words(phrases: Mapping[str, float], units: Units) -> Trie:
+    """The tree of hot words: what a beginning of them earns, and what is safe when it does not go on.
+
+    A phrase earns its weight for every one of its words, little by little with its tokens; where a match breaks off,
+    what it has earned is lost again, but for shorter phrases that were whole by then.
+
+    Args:
+        phrases: normalised -> bonus of each word, natural logarithm.
+    """
+    texts = list(phrases)
+    tree, parent = make_trie([units.encode(text) for text in texts], range(len(texts)))
+    kinds = token_kinds(units)
+    size = len(parent)
+    best, banked, whole = (np.zeros(size, np.float32) for _ in range(3))
+    depth = np.zeros(size, np.int64)
+    for node in range(1, size):
+        depth[node] = depth[parent[node]] + 1
+    totals = np.array([phrases[text] * len(text.split()) for text in texts], np.float32)
+    rate = np.full(size, -np.inf)  # most that a token on the way to some phrase earns
+    owners = np.repeat(np.arange(size), np.diff(tree.first_end))
+    np.maximum.at(rate, owners, totals[tree.ends] / depth[owners])
+    for node in range(size - 1, 0, -1):
+        rate[parent[node]] = max(rate[parent[node]], rate[node])
+    ends = np.full(size, -np.inf)
+    np.maximum.at(ends, owners, totals[tree.ends])
+    for node in range(1, size):
+        before = parent[node]
+        banked[node] = banked[before] if kinds[tree.tokens[node]] == INSIDE else whole[before]
+        whole[node] = ends[node] if ends[node] > -np.inf else banked[node]
+        best[node] = max(rate[node] * depth[node], banked[node])
+    return tree._replace(best=_frozen(best), banked=_frozen(banked), whole=_frozen(whole))
+
+
+NO_WORDS, _ = make_trie([], [])

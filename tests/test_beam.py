@@ -1,0 +1,248 @@
+"""Beam search against brute force over all paths, and what it must never get wrong."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from asr.beam import INSIDE, OPENS, SEPARATES
+from asr.decode import BeamSearch, BeamSettings, Hypothesis
+from asr.ngram import END, START, UNKNOWN, NGram, Tables
+from asr.text import Alphabet
+from asr.vocabulary import hot_words, lexicon, token_kinds
+
+EXACT = {"beam_size": 10**6, "window": np.inf, "floor": -np.inf}
+NATURAL = np.log(10)
+Grams = dict[tuple[str, ...], tuple[float, float]]  # n-gram -> log10 p, back-off
+
+
+def random_log_probs(rng: np.random.Generator, frames: int, tokens: int) -> NDArray[np.float32]:
+    logits = rng.normal(size=(frames, tokens)) * 2
+    return (logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32)
+
+
+def collapse(path: Sequence[int]) -> tuple[int, ...]:
+    return tuple(token for token, _ in itertools.groupby(path) if token != 0)
+
+
+def all_sequences(log_probs: NDArray[np.float32]) -> dict[tuple[int, ...], float]:
+    """Log-probability of every token sequence: the sum over all paths that give it."""
+    found: dict[tuple[int, ...], float] = {}
+    for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
+        ids = collapse(path)
+        acoustic = sum(float(log_probs[t, token]) for t, token in enumerate(path))
+        found[ids] = np.logaddexp(found.get(ids, -np.inf), acoustic)
+    return found
+
+
+def random_grams(rng: np.random.Generator, words: Sequence[str], order: int) -> Grams:
+    """Any numbers will do: n-grams whose beginning and end are there as well."""
+    grams: Grams = {(word,): (rng.uniform(-2, -0.1), rng.uniform(-1, 0.2)) for word in (*words, START, END, UNKNOWN)}
+    for n in range(2, order + 1):
+        for gram in itertools.product((START, *words, END), repeat=n):
+            can_be = gram[:-1] in grams and gram[1:] in grams and START not in gram[1:] and END not in gram[:-1]
+            if can_be and rng.random() < 0.5:
+                grams[gram] = (rng.uniform(-2, -0.1), rng.uniform(-1, 0.2) if n < order else 0.0)
+    return grams
+
+
+def model_of(grams: Grams, order: int) -> NGram:
+    """The arrays of these n-grams, made as simply as it can be done."""
+    words = tuple(gram[0] for gram in grams if len(gram) == 1)
+    ids = {word: i for i, word in enumerate(words)}
+    nodes: list[tuple[str, ...]] = [()]
+    for n in range(1, order + 1):
+        found = [gram for gram in grams if len(gram) == n]
+        nodes += sorted(found, key=lambda gram: (nodes.index(gram[:-1]), ids[gram[-1]]))
+    number = {node: i for i, node in enumerate(nodes)}
+    counts = tuple(sum(len(node) == n for node in nodes) for n in range(1, order + 1))
+    contexts = 1 + sum(counts[:-1])
+    owners = [number[node[:-1]] for node in nodes[1:]]
+    first_child = 1 + np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=contexts))])
+    arrays = (
+        first_child.astype(np.uint32),
+        np.array([0, *(ids[node[-1]] for node in nodes[1:])], np.uint32),
+        np.array([0, *(grams[node][0] for node in nodes[1:])], np.float32),
+        np.array([0, *(grams[node][1] for node in nodes[1:contexts])], np.float32),
+        np.array([number[node[1:]] for node in nodes[:contexts] if len(node) > 2], np.uint32),
+    )
+    for array in arrays:
+        array.setflags(write=False)
+    return NGram(words, counts, Tables(*arrays, 1.0, 1.0, 1 + counts[0], 1 + sum(counts[:2])))
+
+
+def log10(grams: Grams, context: tuple[str, ...], word: str) -> float:
+    """The back-off formula, in words."""
+    if (*context, word) in grams:
+        return grams[(*context, word)][0]
+    backoff = grams[context][1] if context in grams else 0.0
+    return backoff + log10(grams, context[1:], word)
+
+
+def sentence_score(grams: Grams, order: int, words: Sequence[str]) -> float:
+    known = [word if (word,) in grams else UNKNOWN for word in words]
+    sentence = [START, *known, END]
+    return sum(log10(grams, tuple(sentence[max(0, i - order + 1) : i]), sentence[i]) for i in range(1, len(sentence)))
+
+
+def search_all(search: BeamSearch, log_probs: NDArray[np.float32]) -> list[Hypothesis]:
+    (found,) = search(log_probs[None], np.array([len(log_probs)]), n_best=10**6)
+    assert [hypothesis.score for hypothesis in found] == sorted((h.score for h in found), reverse=True)
+    for hypothesis in found:
+        assert hypothesis.score == pytest.approx(hypothesis.acoustic + hypothesis.language)
+    return found
+
+
+def kinds(*values: int) -> NDArray[np.int8]:
+    return np.array(values, np.int8)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_without_a_language_model_it_sums_all_paths(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    log_probs = random_log_probs(rng, rng.integers(1, 6), rng.integers(2, 5))
+    search = BeamSearch(np.zeros(log_probs.shape[1], np.int8), BeamSettings(**EXACT))
+    found = {hypothesis.ids: hypothesis.score for hypothesis in search_all(search, log_probs)}
+    assert found == pytest.approx(all_sequences(log_probs), abs=1e-4)
+
+
+def test_its_probabilities_are_those_of_the_ctc_loss() -> None:
+    log_probs = random_log_probs(np.random.default_rng(0), 9, 4)
+    search = BeamSearch(np.zeros(4, np.int8), BeamSettings(**EXACT))
+    for hypothesis in search_all(search, log_probs)[:200]:
+        loss = torch.nn.functional.ctc_loss(
+            torch.from_numpy(log_probs)[:, None],
+            torch.tensor([hypothesis.ids]),
+            [9],
+            [len(hypothesis.ids)],
+            reduction="sum",
+        )
+        assert hypothesis.acoustic == pytest.approx(-loss.item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_with_a_model_of_tokens(seed: int, order: int) -> None:
+    rng = np.random.default_rng(seed)
+    log_probs = random_log_probs(rng, 5, 4)
+    grams = random_grams(rng, "abc", order)
+    model = model_of(grams, order)
+    token_words = np.array([0, *(model.ids[token] for token in "abc")])
+    search = BeamSearch(kinds(0, 0, 0, 0), BeamSettings(alpha=0.7, beta=0.3, **EXACT), model, token_words=token_words)
+    expected = {
+        ids: acoustic + 0.7 * NATURAL * sentence_score(grams, order, ["abc"[i - 1] for i in ids]) + 0.3 * len(ids)
+        for ids, acoustic in all_sequences(log_probs).items()
+    }
+    found = {hypothesis.ids: hypothesis.score for hypothesis in search_all(search, log_probs)}
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+SPELLINGS = {"a": (1,), "ab": (1, 2), "bab": (2, 1, 2)}
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_with_words_of_letters_that_end_at_a_space(seed: int, order: int) -> None:
+    """Token 3 is the space; texts that differ by spaces alone are one. Words that are not in the vocabulary cost."""
+    rng = np.random.default_rng(seed)
+    log_probs = random_log_probs(rng, 6, 4)
+    grams = random_grams(rng, tuple(SPELLINGS), order)
+    model = model_of(grams, order)
+    words = lexicon(model, list(SPELLINGS.values()), [model.ids[word] for word in SPELLINGS])
+    chosen = BeamSettings(alpha=0.7, beta=0.3, unknown_price=1.5, **EXACT)
+    search = BeamSearch(kinds(INSIDE, INSIDE, INSIDE, SEPARATES), chosen, model, words)
+
+    def text(ids: Sequence[int]) -> tuple[str, ...]:
+        return tuple("".join("?ab "[i] for i in ids).split())
+
+    expected: dict[tuple[str, ...], float] = {}
+    for ids, acoustic in all_sequences(log_probs).items():
+        expected[text(ids)] = np.logaddexp(expected.get(text(ids), -np.inf), acoustic)
+    for words in expected:
+        expected[words] += 0.7 * NATURAL * sentence_score(grams, order, words) + 0.3 * len(words)
+        expected[words] -= 1.5 * sum(word not in SPELLINGS for word in words)
+    hypotheses = search_all(search, log_probs)
+    assert {text(hypothesis.ids): hypothesis.score for hypothesis in hypotheses} == pytest.approx(expected, abs=1e-3)
+    assert len({text(hypothesis.ids) for hypothesis in hypotheses}) == len(hypotheses)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_with_words_of_pieces_that_end_before_the_next_opens(seed: int) -> None:
+    """Pieces ▁a, b and ▁ba; "▁b" is no piece, so that the word "ab" is ▁a b."""
+    rng = np.random.default_rng(seed)
+    log_probs = random_log_probs(rng, 5, 4)
+    grams = random_grams(rng, ("a", "ab", "ba"), 3)
+    model = model_of(grams, 3)
+    pieces = ["", "▁a", "b", "▁ba"]
+    words = lexicon(model, [(1,), (1, 2), (3,)], [model.ids[word] for word in ("a", "ab", "ba")])
+    chosen = BeamSettings(alpha=0.7, beta=0.3, unknown_price=1.5, **EXACT)
+    search = BeamSearch(kinds(INSIDE, OPENS, INSIDE, OPENS), chosen, model, words)
+    expected = {}
+    for ids, acoustic in all_sequences(log_probs).items():
+        text = "".join(pieces[i] for i in ids).replace("▁", " ").split()
+        score = 0.7 * NATURAL * sentence_score(grams, 3, text) + 0.3 * len(text)
+        # A piece without a word before it, or one that no word goes on with, is in no word of the vocabulary.
+        expected[ids] = acoustic + score - 1.5 * sum(word not in ("a", "ab", "ba") for word in text)
+    found = {hypothesis.ids: hypothesis.score for hypothesis in search_all(search, log_probs)}
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_with_words_of_phones_that_end_at_their_last(seed: int) -> None:
+    """x has two pronunciations, y sounds like one of them, z begins with it. Only whole words come out."""
+    rng = np.random.default_rng(seed)
+    log_probs = random_log_probs(rng, 5, 3)
+    grams = random_grams(rng, "xyz", 3)
+    model = model_of(grams, 3)
+    spoken = [((1,), "x"), ((2, 1), "x"), ((1,), "y"), ((1, 2), "z")]
+    words = lexicon(model, [phones for phones, _ in spoken], [model.ids[word] for _, word in spoken])
+    chosen = BeamSettings(alpha=0.7, beta=0.3, **EXACT)
+    search = BeamSearch(kinds(INSIDE, INSIDE, INSIDE), chosen, model, words)
+    sequences = all_sequences(log_probs)
+    expected: dict[tuple[str, ...], float] = {}
+    for count in range(6):
+        for choice in itertools.product(spoken, repeat=count):
+            acoustic = sequences.get(tuple(phone for phones, _ in choice for phone in phones))
+            if acoustic is not None:
+                text = tuple(word for _, word in choice)
+                expected[text] = np.logaddexp(expected.get(text, -np.inf), acoustic)
+    for text in expected:
+        expected[text] += 0.7 * NATURAL * sentence_score(grams, 3, text) + 0.3 * len(text)
+    found = {
+        tuple(model.words[word] for word in hypothesis.words): hypothesis.score
+        for hypothesis in search_all(search, log_probs)
+    }
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+ABC = Alphabet(("", " ", "a", "b", "c"))
+
+
+def hot_score(text: str, phrases: dict[str, float]) -> float:
+    """What the phrases of a text earn: each for all its words, the longest first where they begin together."""
+    words, total, i = text.split(), 0.0, 0
+    while i < len(words):
+        here = [phrase for phrase in phrases if words[i : i + len(phrase.split())] == phrase.split()]
+        longest = max(here, key=lambda phrase: len(phrase.split()), default="")
+        total += phrases[longest] * len(longest.split()) if longest else 0.0
+        i += max(1, len(longest.split()))
+    return total
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_hot_words_and_phrases_earn_their_weight_and_nothing_else_does(seed: int) -> None:
+    log_probs = random_log_probs(np.random.default_rng(seed), 6, 5)
+    phrases = {"a": 1.0, "a b": 2.0, "cab": 3.0}
+    search = BeamSearch(token_kinds(ABC), BeamSettings(**EXACT), hot=hot_words(phrases, ABC))
+    expected = {
+        ids: acoustic + hot_score(ABC.decode(ids), phrases)
+        for ids, acoustic in all_sequences(log_probs).items()
+        if "  " not in f" {ABC.decode(ids)}"  # where a word may begin twice
+    }
+    found = {hypothesis.ids: hypothesis.score for hypothesis in search_all(search, log_probs)}
+    assert {ids: found[ids] for ids in expected} == pytest.approx(expected, abs=1e-3)
