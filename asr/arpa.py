@@ -34,7 +34,6 @@ from asr.arpa_lines import BACKOFF, FINE, LINE_FEED, NUMBER, OTHER, POSITIVE, TW
 from asr.files import replacing
 from asr.ngram import UNKNOWN, UNSEEN, LanguageModelError, Level, NGram, build
 
-SUFFIXES = (".arpa", ".arpa.gz", ".arpa.xz")  # what files of this form are called
 CHUNK = 1 << 16  # n-grams that are written at a time
 
 
@@ -259,11 +258,11 @@ class _Index:
         """Add the next order, from the pairs on."""
         self._keys.append(keys)
 
-    def keys_of(self, contexts: NDArray[np.int64], words: NDArray[np.int64]) -> NDArray[np.int64]:
+    def keys_of(self, contexts: NDArray[np.integer], words: NDArray[np.int32]) -> NDArray[np.int64]:
         """(N,) numbers of contexts and (N,) ids of last words -> (N,) keys."""
-        return contexts * self._size + words
+        return contexts * np.int64(self._size) + words
 
-    def find(self, words: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def find(self, words: NDArray[np.int32]) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
         """(N, order) ids -> (N,) numbers among the n-grams of that order, and the rows that are not among them."""
         found = words[:, 0]
         for column, keys in zip(words.T[1:], self._keys, strict=False):

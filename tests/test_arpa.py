@@ -231,6 +231,16 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path, written) -> None:
     assert contents[0] == contents[1]
 
 
+def test_more_words_than_the_square_root_of_two_to_the_32nd(tmp_path: Path) -> None:
+    words = [f"w{i}" for i in range(70_000)]
+    model = estimate([words, words[::2]], 2)
+    arpa.write(tmp_path / "x.arpa", model)
+    again = arpa.read(tmp_path / "x.arpa")
+    assert again.counts == model.counts
+    assert (again.tables.words == model.tables.words).all()
+    assert (again.tables.first_child == model.tables.first_child).all()
+
+
 def test_between_arpa_and_binary(tmp_path: Path) -> None:
     model = estimate(random_sentences(), 4)
     arpa.write(tmp_path / "a.arpa", model)
