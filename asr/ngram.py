@@ -181,7 +181,7 @@ class NGram:
     @cached_property
     def ids(self) -> dict[str, int]:
         """Word -> id."""
-        return {word: i for i, word in enumerate(self.words)}
+        return dict(zip(self.words, range(len(self.words)), strict=True))
 
     @cached_property
     def start(self) -> int:
@@ -226,12 +226,19 @@ class NGram:
 
         They are then off by at most 0.00012; a log-prob below -16, such as that of <s>, becomes -16, and a back-off
         beyond -8 or 8 becomes that.
+
+        Raises:
+            LanguageModelError: a word has a line feed in it.
+            OSError: it cannot be written.
         """
         from safetensors.numpy import save
 
         path, tables = Path(path), self.tables
+        letters = "".join(f"{word}\n" for word in self.words)
+        if letters.count("\n") > len(self.words):
+            raise LanguageModelError(f"{path}: a word of the language model has a line feed in it")
         arrays = {
-            "letters": np.frombuffer("".join(f"{word}\n" for word in self.words).encode(), np.uint8),
+            "letters": np.frombuffer(letters.encode(), np.uint8),
             "words": tables.words,
             "log_probs": _codes(tables.log_probs * -tables.log_prob_unit, np.uint16),
             "backoffs": _codes(tables.backoffs * tables.backoff_unit, np.int16),

@@ -128,6 +128,13 @@ def test_words_of_any_script_survive_the_file(tmp_path: Path) -> None:
     assert (again.words, again.info) == (words, {"text": "λόγος"})
 
 
+def test_words_that_the_file_cannot_hold(tmp_path: Path) -> None:
+    level = Level(np.zeros(4, int), np.arange(4), np.full(4, -1.0), np.zeros(4))
+    with pytest.raises(LanguageModelError, match="line feed"):
+        build((*WORDS[:3], "a\nb"), [level]).save(tmp_path / "x.lm")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_longest_end_of_a_context_is_found_where_the_next_one_is_missing(small: NGram) -> None:
     # a b is no n-gram, so x a b backs off to b, as the toolkits that prune so mean it.
     words = Level(np.zeros(6, int), np.arange(6), np.full(6, -1.0), np.full(6, -0.5))
