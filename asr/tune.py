@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from asr.recognizer import Recognizer
 from asr.score import word_counts
 
 STEPS = {"alpha": 0.2, "beta": 0.8, "unknown_price": 2.0}  # of the first round
-ROUNDS = 3  # the steps are halved after each
+ROUNDS = 3
 BEAMS = (10, 25, 50, 100, 200)
 AS_GOOD = 1.002  # a narrower beam is taken that makes hardly more errors
 
@@ -27,9 +27,6 @@ def tune(
 ) -> BeamSettings:
     """The weights with the fewest word errors, and a beam that is wide enough for them.
 
-    The weights are changed one by one, by steps that get smaller (pattern search; Hooke and Jeeves 1961): the number of
-    errors has no slope to follow.
-
     Args:
         search: where to begin.
         log_probs: (T, V) of each utterance.
@@ -41,7 +38,11 @@ def tune(
         texts = (recognizer.text(best) for best, *_ in found)
         return sum(word_counts(*pair).errors for pair in zip(references, texts, strict=True))
 
-    settings = _fit_weights(errors, search.settings)
+    def by_weights(weights: Mapping[str, float]) -> int:
+        return errors(replace(search.settings, **weights))
+
+    start = {name: getattr(search.settings, name) for name in STEPS}
+    settings = replace(search.settings, **fewest_errors(by_weights, start, STEPS))
     by_beam = {size: errors(replace(settings, beam_size=size)) for size in BEAMS}
     for size, count in by_beam.items():
         _say(f"beam {size}: {count} word errors")
@@ -49,30 +50,38 @@ def tune(
     return replace(settings, beam_size=enough)
 
 
-def _fit_weights(errors: Callable[[BeamSettings], int], start: BeamSettings) -> BeamSettings:
-    best, fewest, tried = start, errors(start), {start}
+def fewest_errors(
+    errors: Callable[[Mapping[str, float]], int], start: Mapping[str, float], steps: Mapping[str, float]
+) -> dict[str, float]:
+    """The weights with the fewest errors, by a search along one after the other with steps that get smaller.
+
+    The number of errors has no slope to follow (pattern search; Hooke and Jeeves 1961).
+
+    Args:
+        start: where it begins; no weight becomes less than 0.
+        steps: of the first round; they are halved after each.
+    """
+    best = dict(start)
+    known = {tuple(best.values()): errors(best)}
+    fewest = known[tuple(best.values())]
     _tell(best, fewest)
     for halvings in range(ROUNDS):
         better = True
         while better:
             better = False
-            for name, step in STEPS.items():
-                for change in (step, -step):
-                    value = max(0.0, getattr(best, name) + change / 2**halvings)
-                    candidate = replace(best, **{name: round(value, 4)})
-                    if candidate in tried:
-                        continue
-                    tried.add(candidate)
-                    count = errors(candidate)
-                    if count < fewest:
-                        best, fewest, better = candidate, count, True
-                        _tell(best, fewest)
+            for name, change in [(name, sign * step) for name, step in steps.items() for sign in (1, -1)]:
+                other = {**best, name: round(max(0.0, best[name] + change / 2**halvings), 4)}
+                if tuple(other.values()) in known:
+                    continue
+                count = known[tuple(other.values())] = errors(other)
+                if count < fewest:
+                    best, fewest, better = other, count, True
+                    _tell(best, fewest)
     return best
 
 
-def _tell(settings: BeamSettings, errors: int) -> None:
-    weights = ", ".join(f"{name} {value:g}" for name, value in asdict(settings).items() if name in STEPS)
-    _say(f"{weights}: {errors} word errors")
+def _tell(weights: Mapping[str, float], errors: int) -> None:
+    _say(", ".join(f"{name} {value:g}" for name, value in weights.items()) + f": {errors} word errors")
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Benchmarks, side by side with peers in one run: `python scripts/bench.py training|transcribe [--json]`.
+"""Benchmarks, side by side with peers in one run: `python scripts/bench.py training|decoding|transcribe [--json]`.
 
 training    Hours of audio trained on per hour of wall-clock, by the training loop's own steps on real audio with the
             mini_librispeech recipe's settings: our model (3x256 bidirectional GRU, 4x subsampling) with SpecAugment
@@ -7,6 +7,8 @@ training    Hours of audio trained on per hour of wall-clock, by the training lo
             meanwhile. Systems take turns, so that a disturbance hits them all; figures are medians over turns. Then
             what each augmentation costs by itself. Needs LibriSpeech/train-clean-5 in $ASR_CORPORA; with noises and
             rooms where $ASR_NOISE names a folder of them.
+decoding    Beam search with a language model against other decoders, see scripts/bench_decoding.py. Needs the peers
+            (pip install '.[peers]'), an ARPA file and LibriSpeech/dev-clean.
 transcribe  Time and memory of transcribing 10 s: once the model is loaded, on one thread, and as a command.
 """
 
@@ -481,17 +483,29 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = arguments.add_subparsers(dest="what", required=True, metavar="training|transcribe")
-    for name in ("training", "transcribe"):
+    what = arguments.add_subparsers(dest="what", required=True, metavar="training|decoding|transcribe")
+    for name in ("training", "decoding", "transcribe"):
         what.add_parser(name).add_argument("--json", action="store_true", help="print one JSON object")
-    what.choices["transcribe"].add_argument("--model", default="en", help="name or file of a model (default: en)")
+    for name in ("decoding", "transcribe"):
+        what.choices[name].add_argument("--model", default="en", help="name or file of a model (default: en)")
+    decoders = what.choices["decoding"]
+    decoders.add_argument("--arpa", type=Path, required=True, help="language model for all decoders")
+    decoders.add_argument("--pyctcdecode", metavar="PYTHON", help="a Python that has pyctcdecode and a numpy below 2")
+    decoders.add_argument("--tuned-on", type=int, default=200, help="utterances that fit weights (default: 200)")
     return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     options = parser().parse_args(argv)
-    figures = training() if options.what == "training" else transcribe(options.model)
+    if options.what == "training":
+        figures = training()
+    elif options.what == "transcribe":
+        figures = transcribe(options.model)
+    else:
+        from scripts.bench_decoding import decoding  # which brings the peers
+
+        figures = decoding(options.model, options.arpa, options.pyctcdecode, options.tuned_on)
     print(json.dumps(figures.to_dict()) if options.json else figures.describe())
     return 0
 
