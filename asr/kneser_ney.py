@@ -167,9 +167,9 @@ def count(text: Text, order: int) -> list[Counts]:
     for n in range(2, order + 1):
         after_break = np.zeros(len(levels[-1].words), bool)
         after_break[ends[n - 1 :][(ids[: 1 - n] == BREAK) & (ends[n - 1 :] >= 0)]] = True
-        places = 1 + np.flatnonzero((ends[:-1] >= 0) & (ids[1:] >= 0) & (ids[1:] != START_ID))
-        keys = ends[places - 1] * np.int64(size) + ids[places]
-        keys, first, numbers, occurrences = _unique(keys)
+        places = np.flatnonzero((ends[:-1] >= 0) & (ids[1:] >= 0) & (ids[1:] != START_ID)).astype(np.int32) + 1
+        # No name here for what is handed over: it is large, and goes as soon as it is sorted.
+        keys, first, numbers, occurrences = _unique(ends[places - 1] * np.int64(size) + ids[places])
         suffixes = ends[places[first]]
         preceded = np.bincount(suffixes, minlength=len(after_break)) + after_break
         adjusted = np.where(from_start, levels[-1].occurrences, preceded).astype(np.int32)
