@@ -101,7 +101,7 @@ class _File:
     def model(self) -> NGram:
         """The model; see `read`."""
         counts = self._counts()
-        self._slots = np.full(4 << counts[0].bit_length(), -1, np.int64)
+        self._slots = np.full(2 << counts[0].bit_length(), -1, np.int32)
         self._spans = np.zeros((counts[0], 2), np.int64)
         section = self._section(1, counts[0])
         words, levels = self._words(section), [section.level(np.zeros(counts[0], np.int64))]

@@ -60,7 +60,7 @@ def _number(text: NDArray[np.uint8], start: int, end: int) -> float:
 
 
 @compiled
-def _slot(text: NDArray[np.uint8], start: int, end: int, slots: NDArray[np.int64], spans: NDArray[np.int64]) -> int:
+def _slot(text: NDArray[np.uint8], start: int, end: int, slots: NDArray[np.int32], spans: NDArray[np.int64]) -> int:
     """Where a word is, or would be, in a hash table of the numbers of words; -1 marks a free slot."""
     code = np.uint64(14695981039346656037)  # FNV-1a
     for i in range(start, end):
@@ -86,7 +86,7 @@ def _same(text: NDArray[np.uint8], start: int, end: int, other: int, other_end: 
 def read_section(
     text: NDArray[np.uint8],
     start: int,
-    slots: NDArray[np.int64],
+    slots: NDArray[np.int32],
     spans: NDArray[np.int64],
     words: NDArray[np.int32],
     log_probs: NDArray[np.float32],

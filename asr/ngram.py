@@ -412,7 +412,9 @@ def _map_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str
     except FileNotFoundError:
         raise LanguageModelError(f"{path}: no such file; expected a language model") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise LanguageModelError(f"{path}: not a language model, or damaged ({error})") from None
+        raise LanguageModelError(
+            f"{path}: not a language model, or damaged ({error}); expected a .lm file of asr.lm or an .arpa file"
+        ) from None
     mapped = np.memmap(path, np.uint8, "r")
     kinds = {"U8": np.uint8, "U16": np.uint16, "I16": np.int16, "U32": np.uint32}
     arrays = {}
