@@ -83,7 +83,7 @@ class Rules(NamedTuple):
         window: natural logarithm: prefixes that are worse than the best by more than this do not survive.
         floor: natural logarithm: tokens less probable than this are not tried; the best one always is.
         alpha: weight of the language model; beta: bonus of a word (in mode TOKENS, of a token), natural logarithm.
-        price: of a word that is not in the vocabulary, natural logarithm.
+        price: of a word (in mode TOKENS, of a token) that the language model does not know, natural logarithm.
         outside: what such a word is taken to score before it ends, as `Trie.best` is for the others.
     """
 
@@ -193,8 +193,9 @@ def _extend(
     place, context, language, ahead = whole[node, PLACE], whole[node, CONTEXT], real[node, LANGUAGE], 0.0
     kind = rules.kinds[token]
     if rules.mode == TOKENS:
-        score, context = _word_score(rules, tables, context, rules.token_words[token])
-        language += score
+        name = rules.token_words[token]
+        score, context = _word_score(rules, tables, context, name)
+        language += score - (rules.price if name == rules.unknown else 0.0)
     elif rules.mode == SPELLED:
         if kind != INSIDE:
             _end_word(rules, tables, lexicon, whole, real, node)

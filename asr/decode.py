@@ -60,9 +60,9 @@ class BeamSettings:
     """
 
     beam_size: int = 50
-    alpha: float = 0.5
-    beta: float = 1.0
-    unknown_price: float = 5.0
+    alpha: float = 0.8
+    beta: float = 1.5
+    unknown_price: float = 10.0
     window: float = 14.0
     floor: float = -9.0
 

@@ -105,7 +105,7 @@ def decoding(model: str, arpa: Path, pyctcdecode: str | None, tuned_on: int) -> 
     language = open_lm(arpa)
     bench = _Bench(recognizer, fit, test)
     bench.add("greedy", {}, _greedy(recognizer), (1,))
-    bench.add("asr", {"alpha": 0.5, "beta": 1.0, "unknown_price": 5.0}, _ours(recognizer, language), BEAMS)
+    bench.add("asr", {"alpha": 0.8, "beta": 1.5, "unknown_price": 10.0}, _ours(recognizer, language), BEAMS)
     bench.add("flashlight", {"lm_weight": 1.0, "word_score": 1.0}, _flashlight(recognizer, arpa, language), BEAMS)
     if pyctcdecode:
         with _PyCtcDecode(pyctcdecode, recognizer.alphabet, arpa, language) as peer:

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from asr.beam import INSIDE, OPENS, SEPARATES
-from asr.decode import BeamSearch, BeamSettings, Hypothesis
+from asr.decode import BeamSearch, BeamSettings, DecodeError, Hypothesis, greedy
 from asr.ngram import END, START, UNKNOWN, NGram, Tables
 from asr.text import Alphabet
-from asr.vocabulary import hot_words, lexicon, token_kinds
+from asr.vocabulary import hot_words, lexicon, spelled_lexicon, token_kinds
 
 EXACT = {"beam_size": 10**6, "window": np.inf, "floor": -np.inf}
 NATURAL = np.log(10)
@@ -130,12 +132,16 @@ def test_its_probabilities_are_those_of_the_ctc_loss() -> None:
 def test_with_a_model_of_tokens(seed: int, order: int) -> None:
     rng = np.random.default_rng(seed)
     log_probs = random_log_probs(rng, 5, 4)
-    grams = random_grams(rng, "abc", order)
+    grams = random_grams(rng, "ab", order)
     model = model_of(grams, order)
-    token_words = np.array([0, *(model.ids[token] for token in "abc")])
-    search = BeamSearch(kinds(0, 0, 0, 0), BeamSettings(alpha=0.7, beta=0.3, **EXACT), model, token_words=token_words)
+    token_words = np.array([0, model.ids["a"], model.ids["b"], model.ids[UNKNOWN]])
+    chosen = BeamSettings(alpha=0.7, beta=0.3, unknown_price=0.8, **EXACT)
+    search = BeamSearch(kinds(0, 0, 0, 0), chosen, model, token_words=token_words)
     expected = {
-        ids: acoustic + 0.7 * NATURAL * sentence_score(grams, order, ["abc"[i - 1] for i in ids]) + 0.3 * len(ids)
+        ids: acoustic
+        + 0.7 * NATURAL * sentence_score(grams, order, ["ab?"[i - 1] for i in ids])
+        + 0.3 * len(ids)
+        - 0.8 * ids.count(3)
         for ids, acoustic in all_sequences(log_probs).items()
     }
     found = {hypothesis.ids: hypothesis.score for hypothesis in search_all(search, log_probs)}
@@ -246,3 +252,107 @@ def test_hot_words_and_phrases_earn_their_weight_and_nothing_else_does(seed: int
     }
     found = {hypothesis.ids: hypothesis.score for hypothesis in search_all(search, log_probs)}
     assert {ids: found[ids] for ids in expected} == pytest.approx(expected, abs=1e-3)
+
+
+LETTERS = Alphabet(("", " ", "e", "l", "o"))
+
+
+def emissions(text: str, alphabet: Alphabet, sure: float = 0.9) -> NDArray[np.float32]:
+    """Two frames a letter and a blank behind each, as a sure model would have it."""
+    path = [token for i in alphabet.encode(text) for token in (i, i, 0)]
+    probabilities = np.full((len(path), len(alphabet)), (1 - sure) / (len(alphabet) - 1))
+    probabilities[np.arange(len(path)), path] = sure
+    return np.log(probabilities).astype(np.float32)
+
+
+def words_search(alphabet: Alphabet, words: Sequence[str], **choices: float) -> BeamSearch:
+    model = model_of({(word,): (-1.0, 0.0) for word in (*words, START, END, UNKNOWN)}, 1)
+    return BeamSearch(token_kinds(alphabet), BeamSettings(**choices), model, spelled_lexicon(model, alphabet))
+
+
+@pytest.mark.parametrize("text", ["hello"[1:], "oo ll", "e"])
+@pytest.mark.parametrize("beam_size", [1, 3, 50])
+def test_double_letters_survive_and_every_token_has_its_frame(text: str, beam_size: int) -> None:
+    log_probs = emissions(text, LETTERS)
+    searches = [
+        BeamSearch(token_kinds(LETTERS), BeamSettings(beam_size=beam_size)),
+        words_search(LETTERS, text.split(), beam_size=beam_size),
+    ]
+    for search in searches:
+        ((found,),) = search(log_probs[None], np.array([len(log_probs)]))
+        assert LETTERS.decode(found.ids) == text
+        assert found.frames == greedy(log_probs[None], np.array([len(log_probs)]))[0].frames
+        assert found.frames == tuple(range(0, 3 * len(text), 3))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 9), st.integers(2, 5), st.integers(1, 4), st.floats(0, 3), st.integers(0, 99))
+def test_something_is_always_found(frames: int, tokens: int, beam_size: int, window: float, seed: int) -> None:
+    """Whatever is pruned, and whatever is impossible: blanks, all tokens, everything."""
+    rng = np.random.default_rng(seed)
+    log_probs = random_log_probs(rng, frames, tokens) if frames else np.zeros((0, tokens), np.float32)
+    log_probs[rng.random(log_probs.shape) < 0.4] = -np.inf
+    chosen = BeamSettings(beam_size=beam_size, window=window, floor=-1.0)
+    words = model_of({(word,): (-1.0, 0.0) for word in ("w", START, END, UNKNOWN)}, 1)
+    one = lexicon(words, [(1,) * 2], [0])
+    searches = [
+        BeamSearch(np.zeros(tokens, np.int8), chosen),
+        BeamSearch(np.zeros(tokens, np.int8), chosen, words, token_words=np.zeros(tokens, np.int64)),
+        BeamSearch(np.zeros(tokens, np.int8), chosen, words, one),
+        BeamSearch(np.array([INSIDE] * (tokens - 1) + [SEPARATES], np.int8), chosen, words, one),
+    ]
+    for search in searches:
+        (found,) = search(log_probs[None], np.array([frames]))
+        assert len(found) == 1 and np.isfinite(found[0].score)
+
+
+def test_utterances_side_by_side_are_decoded_as_alone() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(0, 40, 30)
+    log_probs = np.stack([random_log_probs(rng, 40, 5) for _ in lengths])
+    search = words_search(LETTERS, ["ell", "lo", "o"], beam_size=8)
+    together = search(log_probs, lengths, n_best=3)
+    for rows, length, found in zip(log_probs, lengths, together, strict=True):
+        assert search(rows[None], np.array([length]), n_best=3) == [found]
+
+
+@pytest.mark.parametrize("beam_size", [2, 5, 20, 100])
+def test_pruning_only_loses(beam_size: int) -> None:
+    """What a beam finds has no better score than the best of all, and a wide beam finds that."""
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        log_probs = random_log_probs(rng, 6, 5)
+        (all_found,) = words_search(LETTERS, ["el", "lo"], **EXACT)(log_probs[None], np.array([6]))
+        (found,) = words_search(LETTERS, ["el", "lo"], beam_size=beam_size)(log_probs[None], np.array([6]))
+        assert found[0].score <= all_found[0].score + 1e-6
+        assert beam_size < 100 or found[0].ids == all_found[0].ids
+
+
+def test_the_language_model_decides_between_like_sounding_words() -> None:
+    log_probs = emissions("ell", LETTERS, 0.6)
+    log_probs[-1, 4] = log_probs[-1, 0]  # "ell" or "ello"?
+    grams: Grams = {(word,): (-1.0, 0.0) for word in ("ell", START, END, UNKNOWN)}
+    for likely, text in ((-0.1, "ello"), (-6.0, "ell")):
+        model = model_of({**grams, ("ello",): (likely, 0.0)}, 1)
+        search = BeamSearch(token_kinds(LETTERS), BeamSettings(alpha=1.0), model, spelled_lexicon(model, LETTERS))
+        assert LETTERS.decode(search(log_probs[None], np.array([9]))[0][0].ids) == text
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_log_probs_that_are_no_numbers_are_refused(value: float) -> None:
+    log_probs = np.zeros((1, 3, 5), np.float32)
+    log_probs[0, 1, 2] = value
+    with pytest.raises(DecodeError, match="NaN or infinity"):
+        words_search(LETTERS, ["el"])(log_probs, np.array([3]))
+    assert words_search(LETTERS, ["el"])(log_probs, np.array([1]))[0]  # behind the end it means nothing
+
+
+def test_log_probs_of_another_model_are_refused() -> None:
+    with pytest.raises(DecodeError, match=r"of 4 tokens; expected 5"):
+        words_search(LETTERS, ["el"])(np.zeros((1, 3, 4), np.float32), np.array([3]))
+
+
+@pytest.mark.parametrize("choice", [{"beam_size": 0}, {"alpha": -1.0}, {"window": -1.0}, {"beta": np.nan}])
+def test_impossible_settings(choice: dict[str, float]) -> None:
+    with pytest.raises(DecodeError, match=next(iter(choice))):
+        BeamSettings(**choice)

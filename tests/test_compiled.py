@@ -1,0 +1,37 @@
+"""Compiled code is made once and kept, wherever there is a place for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+DECODE = """
+import numpy as np
+from asr.decode import BeamSearch, BeamSettings
+search = BeamSearch(np.zeros(3, np.int8), BeamSettings())
+print(search(np.log(np.full((1, 4, 3), 1 / 3, np.float32)), np.array([4]))[0][0].ids)
+"""
+SAYS = "compiling the decoder for this machine: some seconds, once\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="places for caches differ on Windows")
+def test_an_installation_that_cannot_be_written_compiles_once_too(tmp_path: Path) -> None:
+    """Neither the package's folder nor a home: files in the places of folders stop root as well."""
+    shutil.copytree(PROJECT / "asr", tmp_path / "site" / "asr", ignore=shutil.ignore_patterns("__pycache__", "models"))
+    (tmp_path / "site" / "asr" / "__pycache__").write_text("in the way")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA", "XDG"))}
+    environment |= {"HOME": "/dev/null", "TMPDIR": str(tmp_path), "PYTHONPATH": str(tmp_path / "site")}
+    for said in (SAYS, ""):
+        done = subprocess.run(
+            [sys.executable, "-c", DECODE], env=environment, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.stderr == said and done.returncode == 0
+    cache = tmp_path / f"asr-{os.getuid()}"
+    assert any(cache.rglob("*.nbi")) and stat.S_IMODE(cache.stat().st_mode) == 0o700

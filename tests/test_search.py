@@ -1,0 +1,137 @@
+"""Beam search as users reach it: the file beside a model, options of the commands, weights fitted to data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import asr
+from asr import audio
+from asr.corpus import Utterance, write_manifest
+from asr.evaluate import main as evaluate
+from asr.kneser_ney import estimate
+from asr.ngram import NGram
+from asr.recognizer import search_settings
+from asr.transcribe import main as transcribe
+
+SENTENCES = ["a bold cat", "the old bat sat", "é la la", "go to it", "a cat sat", "if so do it now"] * 5
+WORDS = {word for sentence in SENTENCES for word in sentence.split()}
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Path:
+    """A model file with a language model beside it, to which no other word exists."""
+    path = Path(shutil.copy(tiny_model, tmp_path / "m.safetensors"))
+    search = {"alpha": 0.5, "beta": 1.0, "unknown_price": 1000.0, "beam_size": 20}
+    estimate([sentence.split() for sentence in SENTENCES], 2, info={"search": search}).save(path.with_suffix(".lm"))
+    return path
+
+
+def test_the_language_model_beside_a_model_is_its_own(model: Path, recordings: list[Path]) -> None:
+    found = [asr.load(str(model)).transcribe(path).text for path in recordings]
+    assert {word for text in found for word in text.split()} <= WORDS and any(found)
+    named = asr.load(str(model), lm=str(model.with_suffix(".lm")))
+    assert [named.transcribe(path).text for path in recordings] == found
+
+
+def test_without_a_language_model_or_a_beam_it_decodes_greedily(model: Path, recordings: list[Path]) -> None:
+    greedy = asr.load(str(model), lm="none")
+    assert greedy.search is None and asr.load(str(model), beam_size=1).search is None
+    assert {word for path in recordings for word in greedy.transcribe(path).text.split()} - WORDS
+    wide = asr.load(str(model), lm="none", beam_size=30)
+    assert wide.search.settings.beam_size == 30 and wide.transcribe(recordings[0]).text
+
+
+def test_batches_change_no_text(model: Path, recordings: list[Path]) -> None:
+    recognizer, waveforms = asr.load(str(model)), [audio.load(path) for path in recordings]
+    alone = [recognizer.transcribe(waveform).text for waveform in waveforms]
+    assert [transcript.text for transcript in recognizer.transcribe_batch(waveforms)] == alone
+
+
+@pytest.mark.parametrize("more", [[], ["--lm", "none"]])
+def test_hot_words_are_heard(
+    model: Path, recordings: list[Path], more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Loud enough they come out of anything, also where the vocabulary does not have them."""
+    words = tmp_path / "hot.txt"
+    words.write_text("Zab-xy\t50\n\nquiz\t40\n", encoding="utf-8")
+    for given in ("zab xy,quiz", str(words)):
+        options = ["--hotwords", given, "--hotword-weight", "45", *more]
+        assert transcribe([str(recordings[2]), "--model", str(model), *options]) == 0
+        text = capsys.readouterr().out
+        assert "zab xy" in text or "quiz" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--hotwords", "42"], "hot word '42': the model does not write '4', '2'"),
+        (["--hotwords", "cat", "--beam-size", "1"], "hot words need beam search"),
+        (["--lm", "nowhere.lm"], "language model 'nowhere.lm': no such file"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    model: Path, recordings: list[Path], options: list[str], message: str, run_module: Callable
+) -> None:
+    done = run_module("asr.transcribe", recordings[0], "--model", model, *options)
+    assert done.returncode == 1 and message in done.stderr and not done.stdout and done.stderr.count("\n") == 1
+
+
+def test_a_weight_that_is_no_number_is_named(model: Path, recordings: list[Path], tmp_path: Path) -> None:
+    words = tmp_path / "hot.txt"
+    words.write_text("cat\tvery\n", encoding="utf-8")
+    with pytest.raises(asr.Error, match=r"hot.txt, line 1: 'very' is no weight"):
+        transcribe([str(recordings[0]), "--model", str(model), "--hotwords", str(words)])
+
+
+def test_a_language_model_of_other_letters_is_refused(model: Path) -> None:
+    estimate([["ДОМ", "ГОД"]] * 3, 1).save(model.with_suffix(".lm"))
+    with pytest.raises(asr.Error, match="cannot write any of the language model's 2 words"):
+        asr.load(str(model))
+
+
+def test_a_language_model_of_characters(model: Path, recordings: list[Path]) -> None:
+    letters = [list(sentence.replace(" ", "▁")) for sentence in SENTENCES]
+    info = {"units": "characters", "search": {"unknown_price": 1000.0}}
+    estimate(letters, 3, info=info).save(model.with_suffix(".lm"))
+    with_model = [asr.load(str(model)).transcribe(path).text for path in recordings]
+    assert any(with_model)
+    assert not {letter for text in with_model for letter in text} - set("".join(SENTENCES))
+
+
+def test_tuning_fits_weights_to_data_and_keeps_them(
+    model: Path, recordings: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["the cat sat", "go", "a bold bat", "it"]
+    utterances = [Utterance(path.stem, path, text) for path, text in zip(recordings, texts, strict=True)]
+    write_manifest(tmp_path / "dev.jsonl", utterances)
+    line = ["--model", str(model), "--manifest", str(tmp_path / "dev.jsonl"), "--json"]
+    lm = model.with_suffix(".lm")
+    before = NGram.open(lm)
+    assert evaluate(line) == 0
+    untuned = json.loads(capsys.readouterr().out)
+    assert evaluate([*line, "--tune"]) == 0
+    tuned = json.loads(capsys.readouterr().out)
+    assert tuned["errors"] <= untuned["errors"]
+    after = NGram.open(lm)
+    assert after.info["search"] != before.info["search"] and after.words == before.words
+    assert dataclasses.asdict(search_settings(after)) == after.info["search"]
+    assert after.score(["the", "cat"]) == before.score(["the", "cat"])
+
+
+def test_tuning_needs_a_language_model(tiny_model: Path, tmp_path: Path, recordings: list[Path]) -> None:
+    write_manifest(tmp_path / "dev.jsonl", [Utterance("a", recordings[0], "a")])
+    with pytest.raises(asr.Error, match="--lm"):
+        evaluate(["--model", str(tiny_model), "--manifest", str(tmp_path / "dev.jsonl"), "--tune"])
+
+
+def test_weights_of_another_version_are_named(model: Path) -> None:
+    lm = NGram.open(model.with_suffix(".lm"))
+    dataclasses.replace(lm, info={"search": {"gamma": 1.0}}).save(model.with_suffix(".lm"))
+    with pytest.raises(asr.Error, match=r"search settings are .*gamma.*--tune"):
+        asr.load(str(model))
