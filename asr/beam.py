@@ -29,6 +29,7 @@ NO_WORDS, TOKENS, SPELLED, PRONOUNCED = range(4)  # modes
 INSIDE, SEPARATES, OPENS = range(3)  # kinds of tokens
 BLANK = 0
 NATURAL = float(np.log(10.0))  # log10 -> natural logarithm
+NOTHING = 30.0  # what is less by so much adds nothing: 1e-13
 SCATTER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio (Knuth's multiplicative hashing)
 LEAST = -1e3  # log-prob of the blank, at least: something always survives
 IMPOSSIBLE = -np.inf
@@ -109,7 +110,7 @@ def log_add(a: float, b: float) -> float:
     """log(exp(a) + exp(b))."""
     if a < b:
         a, b = b, a
-    return a if b == IMPOSSIBLE else a + np.log1p(np.exp(b - a))
+    return a if b == IMPOSSIBLE or b < a - NOTHING else a + np.log1p(np.exp(b - a))
 
 
 @inner
@@ -365,9 +366,9 @@ def search(
         best, worst = _stay(log_probs[t], rules, hot, whole, real, beam, paths, total, new_paths)
         # Prefixes that are worse cannot be among the best: so many of those that stay, or of the new ones, are better.
         least = max(best - rules.window, worst if len(beam) == rules.size else IMPOSSIBLE)
-        count = 0
-        for i in range(len(beam)):
-            count = _grow(
+        count = done = 0
+        while done < len(beam):
+            count, done = _grow(
                 log_probs[t],
                 rules,
                 tables,
@@ -376,21 +377,21 @@ def search(
                 table,
                 whole,
                 real,
-                beam[i],
-                paths[i, WITH_BLANK],
-                total[i],
+                beam,
+                paths,
+                total,
                 new_paths,
                 tried[:likely],
                 least,
                 candidates,
                 numbers,
                 count,
+                done,
             )
             if count >= 2 * rules.size:
                 count, least = _thin(candidates, numbers, count, rules.size, least)
         scores = np.empty(len(beam) + count)
-        for i in range(len(beam)):
-            scores[i] = log_add(new_paths[i, WITH_BLANK], new_paths[i, WITHOUT]) + _worth(whole, real, hot, beam[i])
+        _score(hot, whole, real, beam, new_paths, scores)
         scores[len(beam) :] = numbers[:count, SCORE]
         chosen = _choose(scores, rules.size, rules.window)
         survivors, paths = np.empty(len(chosen), np.int32), np.empty((len(chosen), 2))
@@ -431,7 +432,76 @@ def _stay(
 
 
 @inner
+def _score(
+    hot: Trie,
+    whole: NDArray,
+    real: NDArray,
+    beam: NDArray[np.int32],
+    new_paths: NDArray[np.float64],
+    scores: NDArray[np.float64],
+) -> None:
+    """The scores of prefixes that stay."""
+    for i in range(len(beam)):
+        scores[i] = log_add(new_paths[i, WITH_BLANK], new_paths[i, WITHOUT]) + _worth(whole, real, hot, beam[i])
+
+
+@inner
 def _grow(
+    log_probs: NDArray[np.float32],
+    rules: Rules,
+    tables: Tables,
+    lexicon: Trie,
+    hot: Trie,
+    table: NDArray[np.int32],
+    whole: NDArray,
+    real: NDArray,
+    beam: NDArray[np.int32],
+    paths: NDArray[np.float64],
+    total: NDArray[np.float64],
+    new_paths: NDArray[np.float64],
+    tried: NDArray[np.int32],
+    least: float,
+    candidates: NDArray,
+    numbers: NDArray,
+    count: int,
+    done: int,
+) -> tuple[int, int]:
+    """Prefixes with one more token, until there are twice as many candidates as can survive.
+
+    Args:
+        tried: tokens, the most probable first.
+        least: candidates with a lower score are not written down.
+        count: candidates so far.
+        done: prefixes that have been looked at.
+
+    Returns: both by now.
+    """
+    while done < len(beam) and count < 2 * rules.size:
+        count = _grow_one(
+            log_probs,
+            rules,
+            tables,
+            lexicon,
+            hot,
+            table,
+            whole,
+            real,
+            beam[done],
+            paths[done, WITH_BLANK],
+            total[done],
+            new_paths,
+            tried,
+            least,
+            candidates,
+            numbers,
+            count,
+        )
+        done += 1
+    return count, done
+
+
+@inner
+def _grow_one(
     log_probs: NDArray[np.float32],
     rules: Rules,
     tables: Tables,
@@ -454,11 +524,8 @@ def _grow(
 
     Args:
         with_blank, total: log-probs of the prefix's paths that end with a blank, and of all.
-        tried: tokens, the most probable first.
-        least: candidates with a lower score are not written down.
-        count: candidates so far.
 
-    Returns: candidates by now.
+    Other arguments as for `_grow`. Returns: candidates by now.
     """
     inside, behind = _most(rules, lexicon, hot, whole, real, node)
     either = max(inside, behind)

@@ -288,12 +288,13 @@ class Alphabet:
         Raises:
             TextError: characters are not in the alphabet; the message names them all.
         """
-        if unknown := self.unknown(text):
+        try:
+            return [self._ids[character] for character in _nfc(text)]
+        except KeyError:
             raise TextError(
-                f"{_name(unknown)} not in the alphabet of {len(self) - 1} characters, in {_shorten(text)!r}; "
-                "correct or spell out the text, or train with an alphabet that has them"
-            )
-        return [self._ids[character] for character in _nfc(text)]
+                f"{_name(self.unknown(text))} not in the alphabet of {len(self) - 1} characters, in "
+                f"{_shorten(text)!r}; correct or spell out the text, or train with an alphabet that has them"
+            ) from None
 
     def unknown(self, text: str) -> list[str]:
         """The distinct characters of a text that the alphabet lacks, in order of appearance."""

@@ -6,6 +6,7 @@ Letters and pieces of words spell every word in one way; a pronunciation lexicon
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ class VocabularyError(Error):
     """Words that a model cannot write."""
 
 
-def make_trie(sequences: Sequence[Sequence[int]], ends: Sequence[int]) -> tuple[Trie, NDArray[np.int32]]:
+def make_trie(sequences: Sequence[Sequence[int]], ends: Sequence[int]) -> tuple[Trie, NDArray[np.int64]]:
     """The tree of token sequences, each with an entry that ends there; `best` and the bonuses are 0.
 
     Args:
@@ -32,35 +33,41 @@ def make_trie(sequences: Sequence[Sequence[int]], ends: Sequence[int]) -> tuple[
 
     Returns: the tree, and (N,) the parent of each node, -1 for the first.
     """
-    width = max(map(len, sequences), default=0)
-    rows = np.zeros((len(sequences), width), np.int32)
     lengths = np.array([len(sequence) for sequence in sequences], np.int64)
-    rows[np.arange(width) < lengths[:, None]] = np.fromiter(
-        (token for sequence in sequences for token in sequence), np.int32, int(lengths.sum())
-    )
-    order = np.lexsort(rows.T[::-1]) if len(rows) else np.arange(0)
-    rows, lengths, ends = rows[order], lengths[order], np.asarray(ends, np.int32)[order]
+    tokens = np.fromiter(chain.from_iterable(sequences), np.int32, int(lengths.sum()))
+    return _grow_trie(tokens, lengths, np.asarray(ends, np.int32))
+
+
+def _grow_trie(
+    tokens: NDArray[np.int32], lengths: NDArray[np.int64], ends: NDArray[np.int32]
+) -> tuple[Trie, NDArray[np.int64]]:
+    """The same for sequences that lie one after the other in `tokens`."""
+    width = int(lengths.max(initial=0))
+    rows = np.zeros((len(lengths), width), ">u4")
+    rows[np.arange(width) < lengths[:, None]] = tokens
+    # Big-endian numbers sort as bytes do, many at a time.
+    order = np.argsort(rows.view(f"S{4 * width}").ravel(), kind="stable") if width else np.arange(0)
+    rows, lengths, ends = rows[order].astype(np.int32), lengths[order], ends[order]
 
     differs = np.zeros(len(rows), bool)  # from the row before, up to this depth
     differs[:1] = True
     places = np.zeros(len(rows), np.int64)  # the node that each row has come to
-    tokens, parents, made = [np.zeros(1, np.int32)], [np.full(1, -1, np.int64)], 1
+    labels, parents, made = [np.zeros(1, np.int32)], [np.full(1, -1, np.int64)], 1
     for depth in range(width):
         there = lengths > depth
         differs[1:] |= rows[1:, depth] != rows[:-1, depth]
         first = differs & there  # rows that open a node
-        tokens.append(rows[first, depth])
+        labels.append(rows[first, depth])
         parents.append(places[first])
         places[there] = made + np.cumsum(first)[there] - 1
         made += int(first.sum())
     parent = np.concatenate(parents)
-    by_place = np.argsort(places, kind="stable")
     zeros = _frozen(np.zeros(made, np.float32))
     tree = Trie(
         _frozen(_starts(parent[1:], made, 1)),
-        _frozen(np.concatenate(tokens)),
+        _frozen(np.concatenate(labels)),
         _frozen(_starts(places, made, 0)),
-        _frozen(ends[by_place]),
+        _frozen(ends[np.argsort(places, kind="stable")]),
         zeros,
         zeros,
         zeros,
@@ -87,13 +94,20 @@ def lexicon(model: NGram, sequences: Sequence[Sequence[int]], words: Sequence[in
 
     Returns: with the best log10 probability below every node, so that a word counts before it has ended.
     """
-    tree, parent = make_trie(sequences, words)
+    return _with_best(model, *make_trie(sequences, words))
+
+
+def _with_best(model: NGram, tree: Trie, parent: NDArray[np.int64]) -> Trie:
     tables = model.tables
     best = np.full(len(parent), -np.inf, np.float32)
     owners = np.repeat(np.arange(len(parent)), np.diff(tree.first_end))
     np.maximum.at(best, owners, np.float32(tables.log_probs[tree.ends + 1] * tables.log_prob_unit))
-    for node in range(len(parent) - 1, 0, -1):  # children come after their parents
-        best[parent[node]] = max(best[parent[node]], best[node])
+    # Level by level from the deepest: all children of a level's nodes are in the next one.
+    starts = [0]
+    while starts[-1] < len(parent):
+        starts.append(int(tree.first_child[starts[-1]]))
+    for start, end in zip(starts[-2:0:-1], starts[:1:-1], strict=True):
+        np.maximum.at(best, parent[start:end], best[start:end])
     return tree._replace(best=_frozen(best))
 
 
@@ -106,7 +120,8 @@ def spelled_lexicon(model: NGram, units: Units, more: Iterable[str] = ()) -> Tri
     Raises:
         VocabularyError: none of the model's words can be written with these tokens.
     """
-    entries = [(word, i) for word, i in model.ids.items() if word not in (START, END, UNKNOWN)]
+    special = {model.ids[name] for name in (START, END, UNKNOWN)}
+    entries = [(word, i) for i, word in enumerate(model.words) if i not in special]
     spelled = [(spelling, i) for word, i in entries if (spelling := _spell(units, word))]
     if not spelled:
         words = ", ".join(word for word, _ in entries[:5])
@@ -115,8 +130,7 @@ def spelled_lexicon(model: NGram, units: Units, more: Iterable[str] = ()) -> Tri
             "another alphabet or case; estimate the language model with --model and this model"
         )
     extra = [(_spell(units, word), model.ids[UNKNOWN]) for word in more if not model.known(word)]
-    sequences, words = zip(*spelled, *extra, strict=True)
-    return lexicon(model, sequences, words)
+    return lexicon(model, *zip(*spelled, *extra, strict=True))
 
 
 def _spell(units: Units, word: str) -> list[int]:
