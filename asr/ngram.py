@@ -1,4 +1,4 @@
-"""N-gram language models as arrays: look-up, scores, and the binary file that is mapped into memory.
+"""N-gram language models as arrays: look-up and scores. `asr.ngram_file` maps them into memory from a file.
 
 The n-grams form a tree: node 0 is the empty context, its children are the words, and the children of the node of
 w1..wn-1 are the n-grams w1..wn-1 wn. Nodes are numbered by order, and within an order by parent and word, so that the
@@ -12,12 +12,10 @@ Probabilities follow the back-off form that ARPA files have (Katz 1987), logarit
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -25,10 +23,8 @@ from numpy.typing import NDArray
 
 from asr import Error
 from asr.compiled import compiled
-from asr.files import replacing
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
-FORMAT_VERSION = 1
 NO_CHILD = -1
 UNSEEN = -100.0  # log10 probability of unknown words where a file has no <unk>, as KenLM takes it
 # The file holds log-probs as 16-bit multiples of this: off by at most 0.00012, which no decision depends on.
@@ -231,27 +227,9 @@ class NGram:
             LanguageModelError: a word has a line feed in it.
             OSError: it cannot be written.
         """
-        from safetensors.numpy import save
+        from asr import ngram_file
 
-        path, tables = Path(path), self.tables
-        letters = "".join(f"{word}\n" for word in self.words)
-        if letters.count("\n") > len(self.words):
-            raise LanguageModelError(f"{path}: a word of the language model has a line feed in it")
-        arrays = {
-            "letters": np.frombuffer(letters.encode(), np.uint8),
-            "words": tables.words,
-            "log_probs": _codes(tables.log_probs * -tables.log_prob_unit, np.uint16),
-            "backoffs": _codes(tables.backoffs * tables.backoff_unit, np.int16),
-            "first_child": tables.first_child,
-            "suffixes": tables.suffixes,
-        }
-        header = {"version": FORMAT_VERSION, "counts": self.counts, "info": self.info}
-        content = save(
-            {name: np.ascontiguousarray(array, TYPES[name]) for name, array in arrays.items()},
-            {"asr.ngram": json.dumps(header, ensure_ascii=False)},
-        )
-        with replacing(path) as file:
-            file.write(content)
+        ngram_file.write(path, self)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> NGram:
@@ -260,31 +238,9 @@ class NGram:
         Raises:
             LanguageModelError: it is missing, damaged, or no file of this kind or version.
         """
-        metadata, arrays = _map_tensors(path)
-        try:
-            header = json.loads(metadata["asr.ngram"])
-            version = header["version"]
-            counts, info = tuple(map(int, header["counts"])), dict(header["info"])
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
-            raise LanguageModelError(f"{path}: no language model; estimate one with python -m asr.lm") from None
-        if version != FORMAT_VERSION:
-            raise LanguageModelError(
-                f"{path}: language model format {version}, but this version of asr reads {FORMAT_VERSION}"
-            )
-        if {name: array.dtype for name, array in arrays.items()} != {name: np.dtype(t) for name, t in TYPES.items()}:
-            raise LanguageModelError(f"{path}: damaged, its tables are missing or of other types; copy it again")
-        try:
-            words = tuple(arrays.pop("letters").tobytes().decode().split("\n")[:-1])
-        except UnicodeDecodeError:
-            raise LanguageModelError(f"{path}: damaged, its words are not UTF-8; copy it again") from None
-        _check_sizes(path, counts, words, arrays)
-        pairs = 1 + counts[0]
-        triples = pairs + (counts[1] if len(counts) > 1 else 0)
-        tables = Tables(**arrays, log_prob_unit=-STEP, backoff_unit=STEP, pairs=pairs, triples=triples)
-        try:
-            return cls(words, counts, tables, info)
-        except LanguageModelError as error:
-            raise LanguageModelError(f"{path}: {error}") from None
+        from asr import ngram_file
+
+        return ngram_file.read(path)
 
 
 @dataclass(frozen=True)
@@ -392,54 +348,3 @@ def _find_suffixes(tables: Tables, suffixes: NDArray[np.uint32]) -> None:
                     end = shorter(tables, end)
                     found = child(tables, end, tables.words[node])
                 suffixes[node - tables.triples] = max(found, 0)
-
-
-def _codes(values: NDArray, kind: type) -> NDArray:
-    limits = np.iinfo(kind)
-    return np.clip(np.rint(values / STEP), limits.min, limits.max).astype(kind)
-
-
-def _map_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, NDArray]]:
-    """Metadata and read-only arrays of a safetensors file, whose header the library checks."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-        with open(path, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
-    except FileNotFoundError:
-        raise LanguageModelError(f"{path}: no such file; expected a language model") from None
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise LanguageModelError(
-            f"{path}: not a language model, or damaged ({error}); expected a .lm file of asr.lm or an .arpa file"
-        ) from None
-    mapped = np.memmap(path, np.uint8, "r")
-    kinds = {"U8": np.uint8, "U16": np.uint16, "I16": np.int16, "U32": np.uint32}
-    arrays = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] not in kinds or len(entry["shape"]) != 1:
-            raise LanguageModelError(f"{path}: damaged, or not a language model (table {name!r})")
-        start, end = (8 + size + offset for offset in entry["data_offsets"])
-        arrays[name] = np.asarray(mapped[start:end]).view(kinds[entry["dtype"]])
-    return metadata, arrays
-
-
-def _check_sizes(
-    path: str | os.PathLike[str], counts: tuple[int, ...], words: Sequence[str], arrays: Mapping[str, NDArray]
-) -> None:
-    """Whether the tables are as long as the numbers of n-grams say; look-up checks what they hold."""
-    nodes, contexts = 1 + sum(counts), 1 + sum(counts[:-1])
-    expected = {
-        "words": nodes,
-        "log_probs": nodes,
-        "backoffs": contexts,
-        "first_child": contexts + 1,
-        "suffixes": max(0, contexts - 1 - sum(counts[:2])),
-    }
-    found = {name: len(array) for name, array in arrays.items()}
-    if not counts or min(counts) < 0 or len(words) != counts[0] or found != expected:
-        raise LanguageModelError(f"{path}: damaged, its tables have other sizes than its header says; copy it again")
