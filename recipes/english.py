@@ -6,17 +6,18 @@ speechocean762 (prompts read by Mandarin speakers, half of them children), AN4 (
 VCTK and CMU ARCTIC (clean read speech).
 Tested on LibriSpeech's dev-clean, of whose 20 speakers the first 10 choose. Published: nothing, as this
 mixture is our own. It has no public archive: LibriSpeech's parts lie in their own layout, each other corpus
-is a folder with a manifest.jsonl that has splits. Some texts are cased and punctuated; the normaliser sees to
-that.
+is a folder with a manifest.jsonl that has splits, and can be left out (`--set without=an4,vctk`). Some texts are
+cased and punctuated; the normaliser sees to that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
 import asr.corpus
+from asr.command import UsageError
 from asr.corpus import CorpusError, Utterance
 from recipes import Recipe
 from recipes.mini_librispeech import dev_splits, read_part
@@ -38,19 +39,22 @@ WITH_MANIFEST = {
 
 def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]]:
     """All training parts as "train", and dev-clean as `mini_librispeech` splits it."""
-    _check_presence(corpora)
+    without = set(filter(None, options["without"].split(",")))
+    if unknown := without - WITH_MANIFEST.keys():
+        raise UsageError(f"without={','.join(sorted(unknown))}: expected some of {', '.join(WITH_MANIFEST)}")
+    _check_presence(corpora, without)
     train = []
     for name in ("LibriSpeech/train-clean-5", "LibriSpeech/train-clean-100"):
         train += read_part(corpora / name, "train")
-    for name in WITH_MANIFEST:
+    for name in [name for name in WITH_MANIFEST if name not in without]:
         part = asr.corpus.read(corpora / name / "manifest.jsonl", split="train")
         train += [replace(utterance, id=f"{name}/{utterance.id}") for utterance in part]
     return {"train": train, **dev_splits(corpora / "LibriSpeech" / "dev-clean")}
 
 
-def _check_presence(corpora: Path) -> None:
+def _check_presence(corpora: Path, without: Set[str]) -> None:
     needed = {corpora / name: home for name, home in LIBRISPEECH.items()}
-    needed |= {corpora / name / "manifest.jsonl": home for name, home in WITH_MANIFEST.items()}
+    needed |= {corpora / name / "manifest.jsonl": home for name, home in WITH_MANIFEST.items() if name not in without}
     missing = [f"  {path} ({home})" for path, home in needed.items() if not path.exists()]
     if missing:
         raise CorpusError(
@@ -62,8 +66,19 @@ def _check_presence(corpora: Path) -> None:
 recipe = Recipe(
     name="english",
     read=read,
-    settings={"hidden": 320, "batch_seconds": 40.0, "evaluations": 10, "steps": 16000},
+    settings={
+        "hidden": 384,
+        "vtlp": 0.15,
+        "average": 0.02,
+        "time_masks": 0.5,
+        "lexicon": "cmudict",
+        "batch_seconds": 120.0,
+        "learning_rate": 2e-3,
+        "evaluations": 30,
+        "minutes": 420.0,
+    },
     test="dev-clean",
     licence="CC BY 4.0, CC0, public domain, ODC-By and CMU's BSD-like licence, by part",
     description="parts of LibriSpeech, Common Voice v1, speechocean762, AN4, LJ Speech, VCTK and CMU ARCTIC",
+    options={"without": ""},
 )

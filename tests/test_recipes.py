@@ -240,6 +240,14 @@ def test_english_is_every_training_part(corpora: Path) -> None:
     }
 
 
+def test_english_can_do_without_some_of_its_parts(corpora: Path) -> None:
+    """A copy that is damaged is left out by name."""
+    parts = {utterance.id.partition("/")[0] for utterance in _read("english", corpora, without="an4,vctk")["train"]}
+    assert {"common_voice_v1", "ljspeech"} <= parts and not {"an4", "vctk"} & parts
+    with pytest.raises(Error, match="without=timit: expected some of common_voice_v1"):
+        _read("english", corpora, without="an4,timit")
+
+
 # From archives of the original layout
 
 
