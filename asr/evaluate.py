@@ -126,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _tune(recognizer: Recognizer, options: argparse.Namespace, utterances: Sequence[Utterance]) -> None:
     """Fit the weights of beam search and write them into the language model's file."""
+    from asr.lm import is_arpa
     from asr.ngram import NGram
     from asr.recognizer import beam_search, find_lm, find_model, search_settings
     from asr.tune import tune
@@ -133,6 +134,10 @@ def _tune(recognizer: Recognizer, options: argparse.Namespace, utterances: Seque
     path = find_lm(find_model(options.model), options.lm)
     if path is None:
         raise command.UsageError("--tune fits the weights of a language model; name its file (--lm)")
+    if is_arpa(path):
+        raise command.UsageError(
+            f"{path}: an ARPA file cannot keep weights; convert it first (python -m asr.lm convert)"
+        )
     model = NGram.open(path)
     log_probs = _log_probs(recognizer, utterances)
     references = [recognizer.normalizer(utterance.text) for utterance in utterances]

@@ -12,9 +12,11 @@ import pytest
 
 import asr
 from asr import audio
+from asr.command import UsageError
 from asr.corpus import Utterance, write_manifest
 from asr.evaluate import main as evaluate
 from asr.kneser_ney import estimate
+from asr.lm import save_lm
 from asr.ngram import NGram
 from asr.recognizer import search_settings
 from asr.transcribe import main as transcribe
@@ -128,6 +130,15 @@ def test_tuning_needs_a_language_model(tiny_model: Path, tmp_path: Path, recordi
     write_manifest(tmp_path / "dev.jsonl", [Utterance("a", recordings[0], "a")])
     with pytest.raises(asr.Error, match="--lm"):
         evaluate(["--model", str(tiny_model), "--manifest", str(tmp_path / "dev.jsonl"), "--tune"])
+
+
+def test_an_arpa_file_keeps_no_weights(model: Path, tmp_path: Path, recordings: list[Path]) -> None:
+    save_lm(tmp_path / "m.arpa", NGram.open(model.with_suffix(".lm")))
+    write_manifest(tmp_path / "dev.jsonl", [Utterance("a", recordings[0], "a")])
+    line = ["--model", str(model), "--lm", str(tmp_path / "m.arpa"), "--manifest", str(tmp_path / "dev.jsonl")]
+    with pytest.raises(UsageError, match=r"m.arpa: an ARPA file cannot keep weights; .*asr.lm convert"):
+        evaluate([*line, "--tune"])
+    assert evaluate(line) == 0
 
 
 def test_weights_of_another_version_are_named(model: Path) -> None:
