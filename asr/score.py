@@ -87,21 +87,22 @@ class Score:
     def to_dict(self) -> dict[str, float | int | str | None]:
         """What JSON can hold: rates as fractions, null for an infinite one; errors are counts of words."""
         return {
-            "wer": _finite(self.wer),
-            "cer": _finite(self.cer),
+            "wer": finite(self.wer),
+            "cer": finite(self.cer),
             "words": self.words.reference,
             "errors": self.words.errors,
             "substitutions": self.words.substitutions,
             "deletions": self.words.deletions,
             "insertions": self.words.insertions,
             "utterances": self.utterances,
-            "wer_low": _finite(self.low),
-            "wer_high": _finite(self.high),
+            "wer_low": finite(self.low),
+            "wer_high": finite(self.high),
             "interval_over": self.interval,
         }
 
 
-def _finite(rate: float) -> float | None:
+def finite(rate: float) -> float | None:
+    """The rate, or None where JSON has no number for it."""
     return rate if math.isfinite(rate) else None
 
 
@@ -111,11 +112,12 @@ def count(reference: Sequence[str], hypothesis: Sequence[str]) -> Counts:
     The number of errors is unique. Where alignments tie, their hits and kinds of errors are jiwer's choice.
     """
     # jiwer would strip and split sentences; given token lists and the identity it aligns them as they are.
-    output = jiwer.process_words([list(reference)], [list(hypothesis)], _as_is, _as_is)
+    output = jiwer.process_words([list(reference)], [list(hypothesis)], as_they_are, as_they_are)
     return Counts(output.hits, output.substitutions, output.deletions, output.insertions)
 
 
-def _as_is(tokens: list[list[str]]) -> list[list[str]]:
+def as_they_are(tokens: list[list[str]]) -> list[list[str]]:
+    """For jiwer: no transform of what is a list of tokens already."""
     return tokens
 
 
@@ -148,10 +150,10 @@ def score(
     Raises:
         ScoreError: nothing to score, or the lengths differ.
     """
-    _check_lengths(references, hypotheses, speakers)
+    check_lengths(references, hypotheses, speakers)
     words = [word_counts(*pair) for pair in zip(references, hypotheses, strict=True)]
     characters = [character_counts(*pair) for pair in zip(references, hypotheses, strict=True)]
-    groups = _speaker_groups(speakers)
+    groups = speaker_groups(speakers)
     low, high = bootstrap_interval(
         [counts.errors for counts in words], [counts.reference for counts in words], groups, seed=seed
     )
@@ -165,7 +167,12 @@ def score(
     )
 
 
-def _check_lengths(references: Sequence[str], hypotheses: Sequence[str], speakers: Sequence[str | None] | None) -> None:
+def check_lengths(references: Sequence[str], hypotheses: Sequence[str], speakers: Sequence[str | None] | None) -> None:
+    """See that there is one hypothesis for each reference, and one speaker if any.
+
+    Raises:
+        ScoreError: nothing to score, or the lengths differ.
+    """
     if len(references) == 0:
         raise ScoreError("there is nothing to score: expected at least one reference, found none")
     if len(hypotheses) != len(references):
@@ -177,8 +184,11 @@ def _check_lengths(references: Sequence[str], hypotheses: Sequence[str], speaker
         raise ScoreError(f"found {len(speakers)} speakers for {len(references)} references, expected one for each")
 
 
-def _speaker_groups(speakers: Sequence[str | None] | None) -> list[int] | None:
-    """A group number for every utterance, or None where too few speakers are known."""
+def speaker_groups(speakers: Sequence[str | None] | None) -> list[int] | None:
+    """What a bootstrap draws: a group number for every utterance, one a speaker, or None: utterances.
+
+    None where fewer than 20 speakers are known. An utterance of an unknown speaker is a group of its own.
+    """
     if speakers is None or len(set(speakers) - {None}) < MIN_SPEAKERS:
         return None
     keys = [("unknown", i) if speaker is None else ("known", speaker) for i, speaker in enumerate(speakers)]
@@ -216,41 +226,51 @@ def bootstrap_interval(
     Returns:
         Lower and upper end, fractions; equal for one group, which says nothing about how groups differ.
     """
-    totals = _group_totals(np.asarray(errors, np.int64), np.asarray(words, np.int64), groups)  # (G, 2)
+    pairs = np.stack([np.asarray(errors, np.int64), np.asarray(words, np.int64)], axis=1)  # (n, 2)
+    totals = group_totals(pairs, groups)  # (G, 2)
     if not totals[:, 0].any():
         return 0.0, _upper_end_without_errors(int(totals[:, 1].sum()), level)
-    rates = np.sort(_resampled_rates(totals, samples, np.random.default_rng(seed)))
-    tail = (1 - level) / 2 * (samples - 1)  # ends are order statistics: infinite rates do not interpolate
-    return float(rates[math.floor(tail)]), float(rates[math.ceil(samples - 1 - tail)])
+    drawn = resampled_totals(totals, samples, np.random.default_rng(seed))  # (samples, 2)
+    return middle(rates(drawn[:, 0], drawn[:, 1]), level)
 
 
 def _upper_end_without_errors(words: int, level: float) -> float:
     return 1 - (1 - level) ** (1 / words) if words else 1.0
 
 
-def _group_totals(errors: np.ndarray, words: np.ndarray, groups: Sequence[int] | np.ndarray | None) -> np.ndarray:
-    """Errors and words of each group: (n,), (n,) -> (G, 2)."""
-    pairs = np.stack([errors, words], axis=1)
+def middle(drawn: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The ends of the middle `level` of values (n,): order statistics, since infinite rates do not interpolate."""
+    drawn = np.sort(drawn)
+    tail = (1 - level) / 2 * (len(drawn) - 1)
+    return float(drawn[math.floor(tail)]), float(drawn[math.ceil(len(drawn) - 1 - tail)])
+
+
+def rates(errors: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Errors per word, (n,) and (n,) -> (n,): 0 where there is no error, infinite for errors without a word."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(errors == 0, 0.0, errors / words)
+
+
+def group_totals(counts: np.ndarray, groups: Sequence[int] | np.ndarray | None) -> np.ndarray:
+    """Sums over each group, in no special order: counts (n, K) and groups (n,) or None -> (G, K)."""
     if groups is None:
-        return pairs
+        return counts
     _, numbers = np.unique(np.asarray(groups), return_inverse=True)
-    totals = np.zeros((numbers.max() + 1, 2), np.int64)
-    np.add.at(totals, numbers, pairs)
+    totals = np.zeros((numbers.max() + 1, counts.shape[1]), np.int64)
+    np.add.at(totals, numbers, counts)
     return totals
 
 
-def _resampled_rates(totals: np.ndarray, samples: int, random: np.random.Generator) -> np.ndarray:
-    """Error rates of drawn test sets: (G, 2) -> (samples,).
+def resampled_totals(totals: np.ndarray, samples: int, random: np.random.Generator) -> np.ndarray:
+    """Sums over test sets of as many groups, drawn with replacement: (G, K) -> (samples, K).
 
-    Groups with the same errors and words are interchangeable, so what is drawn is how often each distinct
-    pair occurs: far fewer numbers than one a group, with exactly the same distribution.
+    Groups with the same counts are interchangeable, so what is drawn is how often each distinct row occurs: far
+    fewer numbers than one a group, with exactly the same distribution.
     """
-    pairs, times = np.unique(totals, axis=0, return_counts=True)  # (K, 2), (K,)
-    chunk = max(1, _CHUNK // len(pairs))
+    rows, times = np.unique(totals, axis=0, return_counts=True)  # (R, K), (R,)
+    chunk = max(1, _CHUNK // len(rows))
     drawn = [
-        random.multinomial(len(totals), times / len(totals), size=min(chunk, samples - start)) @ pairs
+        random.multinomial(len(totals), times / len(totals), size=min(chunk, samples - start)) @ rows
         for start in range(0, samples, chunk)
     ]
-    errors, words = np.concatenate(drawn).T  # (samples,) each
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(errors == 0, 0.0, errors / words)
+    return np.concatenate(drawn)

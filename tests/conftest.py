@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,18 @@ def _folder(variable: str, name: str, what: str) -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def nist() -> str:
+    """NIST's scoring toolkit, as Debian's package sctk has it; its absence skips a test, and fails it in CI."""
+    path = shutil.which("sctk")
+    if path is None:
+        reason = "needs NIST's sclite and sc_stats: apt-get install sctk (PyPI's package of that name is another)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
 
 
 @pytest.fixture(scope="session")
