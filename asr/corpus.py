@@ -2,7 +2,7 @@
 
 A source is one of
 - a JSON Lines manifest as NeMo uses: `audio_filepath` (relative to the manifest), `text`, and where known
-  `duration` and `offset` (seconds), `speaker`, `split` and `id`;
+  `duration` and `offset` (seconds), `speaker`, `split` and `id`; further columns, such as `accent`, are kept;
 - a CSV or TSV file with a header line and the same columns;
 - a folder with a `manifest.jsonl`;
 - a Kaldi data folder (`wav.scp`, `text`, optional `segments` and `utt2spk`);
@@ -16,14 +16,15 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr import Error
 from asr.audio import EXTENSIONS
 from asr.files import replacing
 
+COLUMNS = frozenset({"audio_filepath", "duration", "text", "speaker", "split", "offset", "id"})
 SHOWN = 20  # bad lines that an error spells out; the rest are counted
 
 
@@ -43,6 +44,7 @@ class Utterance:
         speaker: None where unknown.
         split: "train", "dev", "test"...; None where the source has no splits.
         offset: seconds into the recording at which the part begins.
+        fields: what else the manifest's columns say, as text; nothing for an empty one, a list or an object.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Utterance:
     speaker: str | None = None
     split: str | None = None
     offset: float = 0.0
+    fields: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def read(source: Path | str, split: str | None = None) -> list[Utterance]:
@@ -149,6 +152,7 @@ def _reader(source: Path) -> Callable[[Path], Iterable[Utterance]]:
 def _to_line(utterance: Utterance, folder: Path) -> bytes:
     """One line of a manifest that lies in `folder` (a resolved path)."""
     entry = {
+        **utterance.fields,
         "audio_filepath": _relative(utterance.audio, folder),
         "duration": utterance.duration,
         "text": utterance.text,
@@ -196,15 +200,16 @@ class _Rows:
         return found
 
     def _utterance(self, row: Mapping[str, object]) -> Utterance:
-        path = _string(row, "audio_filepath", required=True)
+        path = string_of(row, "audio_filepath", required=True)
         return Utterance(
-            id=_string(row, "id") or self._derived_id(path),
+            id=string_of(row, "id") or self._derived_id(path),
             audio=Path(os.path.normpath(os.path.join(self.folder, path))),
             text=_text(row),
-            duration=_seconds(row, "duration"),
-            speaker=_string(row, "speaker"),
-            split=_string(row, "split"),
-            offset=_seconds(row, "offset") or 0.0,
+            duration=seconds_of(row, "duration"),
+            speaker=string_of(row, "speaker"),
+            split=string_of(row, "split"),
+            offset=seconds_of(row, "offset") or 0.0,
+            fields=other_fields(row, COLUMNS),
         )
 
     def _derived_id(self, path: str) -> str:
@@ -215,13 +220,27 @@ class _Rows:
         return name
 
 
+def other_fields(row: Mapping[str, object], known: Collection[str]) -> dict[str, str]:
+    """What the columns that are not among the known ones say, as text, where they say it in one word or number."""
+    others = {key: value for key, value in row.items() if key not in known and value not in (None, "")}
+    return {key: _as_text(value) for key, value in others.items() if isinstance(value, (str, int, float))}
+
+
+def _as_text(value: str | int | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)  # as JSON has it: true, false
+
+
 def _hash(text: str) -> int:
     """64 bits in place of a string that may be long: of a million strings two are taken for one in 4e7 cases."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
-def _string(row: Mapping[str, object], key: str, required: bool = False) -> str | None:
-    """A name or path; numbers, which NeMo writes for speakers, become text."""
+def string_of(row: Mapping[str, object], key: str, required: bool = False) -> str | None:
+    """A name or path; numbers, which NeMo writes for speakers, become text. None where there is nothing.
+
+    Raises:
+        ValueError: it is of another kind, or nothing although required.
+    """
     value = row.get(key)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
@@ -246,7 +265,12 @@ def _text(row: Mapping[str, object]) -> str:
     return text
 
 
-def _seconds(row: Mapping[str, object], key: str) -> float | None:
+def seconds_of(row: Mapping[str, object], key: str) -> float | None:
+    """Seconds, as a number or as text; None where there is nothing.
+
+    Raises:
+        ValueError: it is not a finite number, or below 0.
+    """
     value = row.get(key)
     if value is None or value == "":
         return None

@@ -1,4 +1,9 @@
-"""Score a model on recordings with known texts: `python -m asr.evaluate --model en --manifest FILE`."""
+"""Score a model on recordings with known texts: `python -m asr.evaluate --model en --manifest FILE`.
+
+Or texts of any recognizer: `python -m asr.evaluate --hypotheses a.jsonl --references b.jsonl`. What counts as an error,
+and what empty texts count, is defined in `asr.score`; an utterance without a hypothesis counts with all its words
+deleted.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,31 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr import Error, audio, command, corpus
 from asr.corpus import Utterance
-from asr.score import Score, score
+from asr.evaluation import Evaluation, Report, Texts, describe
+from asr.groups import by_duration, by_field
+from asr.hypotheses import (
+    Line,
+    check_name,
+    check_writable,
+    of_utterance,
+    own_references,
+    pair,
+    read_hypotheses,
+    read_references,
+    write,
+)
+from asr.score import score
+from asr.text import Normalizer
+from asr.written import FORMS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,33 +43,10 @@ if TYPE_CHECKING:
 
     from asr.recognizer import Recognizer
 
+__all__ = ["Evaluation", "describe", "evaluate", "main", "parser", "report_failures"]
 
-@dataclass(frozen=True)
-class Evaluation:
-    """How well and how fast a recognizer did.
-
-    Args:
-        score: WER and CER with counts and interval.
-        texts: what was recognized, in the order of the utterances.
-        failures: utterance id -> why its audio could not be read, in the order of the utterances; such an utterance
-            counts with all its words deleted.
-        seconds_of_audio, seconds: length of what was read, and the time that recognizing it took, reading included.
-    """
-
-    score: Score
-    texts: list[str]
-    failures: dict[str, str]
-    seconds_of_audio: float
-    seconds: float
-
-    @property
-    def rtf(self) -> float | None:
-        """Real-time factor: seconds of work per second of audio; None without audio."""
-        return self.seconds / self.seconds_of_audio if self.seconds_of_audio else None
-
-    def to_dict(self) -> dict[str, object]:
-        """What `--json` prints; rates are fractions."""
-        return {**self.score.to_dict(), "rtf": self.rtf, "failed": len(self.failures)}
+AS_IS = "none"  # the normaliser that changes nothing
+MODEL_OPTIONS = ("manifest", "split", "model", "lm", "beam_size", "hotwords", "tune", "hypotheses_out")
 
 
 def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluation:
@@ -96,32 +94,154 @@ def _expected_length(utterance: Utterance) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     arguments = argparse.ArgumentParser(
-        prog="python -m asr.evaluate", description="Word and character error rate of a model, with a 95%% interval."
+        prog="python -m asr.evaluate",
+        description="Word and character error rate with a 95%% interval: of a model on recordings (--manifest), or of "
+        "texts that any recognizer wrote (--hypotheses).",
     )
     command.add_model(arguments)
-    arguments.add_argument("--manifest", required=True, type=Path, help="manifest or folder, as asr.train reads it")
+    arguments.set_defaults(model=None)  # so that one can tell whether it was named
+    arguments.add_argument("--manifest", type=Path, help="manifest or folder, as asr.train reads it")
     arguments.add_argument("--split", help="score only this split of the manifest, such as test")
     arguments.add_argument(
         "--tune",
         action="store_true",
         help="fit the language model's weights and the beam to this data first, and keep them in its file",
     )
+    arguments.add_argument(
+        "--hypotheses-out",
+        type=Path,
+        metavar="FILE",
+        help="keep what is recognized: .jsonl (id and text) or NIST's .trn",
+    )
+    arguments.add_argument(
+        "--hypotheses",
+        type=Path,
+        metavar="FILE",
+        help="score these texts in place of a model: .jsonl with id and text, or NIST's .trn",
+    )
+    arguments.add_argument(
+        "--references",
+        type=Path,
+        metavar="FILE",
+        help="what was said: .jsonl or .trn in the same way, or a manifest (default: the 'reference' column of "
+        "--hypotheses, which the dev.jsonl of a training run has)",
+    )
+    arguments.add_argument(
+        "--compare",
+        type=Path,
+        metavar="FILE",
+        help="hypotheses of a second system for the same utterances: which is better, and how sure is it?",
+    )
+    arguments.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="score groups, too: by speaker, duration (in bins) or any column of the manifest; may be repeated",
+    )
+    arguments.add_argument(
+        "--normalizer",
+        choices=(*FORMS, AS_IS),
+        help="english: numbers spelled and abbreviations read out on both sides; none, with --hypotheses: texts are "
+        "compared as they are (default: the model's normaliser, or lower case without punctuation)",
+    )
     arguments.add_argument("--json", action="store_true", help="print one JSON object; rates are fractions")
     return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Status 1 if an utterance could not be read; it is scored all the same."""
+    """The command. Status 1 if an utterance could not be read or has no hypothesis; it is scored all the same."""
     options = parser().parse_args(argv)
-    utterances = corpus.read(options.manifest, options.split)
+    check_usage(options)
+    utterances = corpus.read(options.manifest, options.split) if options.manifest else []
+    line = _measured if "duration" in options.by else of_utterance
+    lines = [line(utterance) for utterance in utterances] or _references(options)
+    # Whatever is wrong with the command line shows here, before an hour of recognizing.
+    labels = {field: _labels(lines, field) for field in options.by}
+    others, lost = _hypotheses(lines, options.compare) if options.compare else ([], {})
+    result, texts = _of_files(options, lines) if options.hypotheses else _of_model(options, utterances, lines)
+    status = report_failures(result)
+    report = Report(result)
+    if options.normalizer in FORMS:
+        texts = replace(texts, normalizer=partial(FORMS[options.normalizer], normalizer=texts.normalizer))
+        report = Report(replace(result, score=texts.score()), without=result.score)
+    if options.compare:
+        status = _name(lost) or status
+        report = replace(report, comparison=texts.compare(others, str(options.compare)))
+    report = replace(report, groups={field: texts.score_groups(found) for field, found in labels.items()})
+    print(json.dumps(report.to_dict()) if options.json else report.describe())
+    return status
+
+
+def check_usage(options: argparse.Namespace) -> None:
+    """See that the options belong together, before any work is done.
+
+    Raises:
+        command.UsageError: they do not; says which, and what to do.
+    """
+    if options.manifest is None and options.hypotheses is None:
+        raise command.UsageError(
+            "name what to score: recordings (--manifest FILE), or texts of any recognizer (--hypotheses FILE)"
+        )
+    if options.hypotheses is not None:
+        needless = [f"--{name.replace('_', '-')}" for name in MODEL_OPTIONS if getattr(options, name)]
+        if needless:
+            raise command.UsageError(
+                f"--hypotheses scores texts without a model: leave out {', '.join(needless)}, or leave out --hypotheses"
+            )
+    elif options.references is not None:
+        raise command.UsageError("--references belongs to --hypotheses; a manifest has its texts within")
+    elif options.normalizer == AS_IS:
+        raise command.UsageError("--normalizer none belongs to --hypotheses; a model's texts are in its own form")
+    for path in (options.hypotheses, options.hypotheses_out, options.compare):
+        if path is not None:
+            check_name(path)
+
+
+def _measured(utterance: Utterance) -> Line:
+    """The text of an utterance, and how long it is, by the file's header where the manifest does not say."""
+    return replace(of_utterance(utterance), duration=_expected_length(utterance) / audio.SAMPLE_RATE or None)
+
+
+def _references(options: argparse.Namespace) -> list[Line]:
+    return read_references(options.references) if options.references else own_references(options.hypotheses)
+
+
+def _labels(lines: Sequence[Line], field: str) -> list[str]:
+    """The group of each utterance."""
+    if field == "duration":
+        return by_duration([line.duration for line in lines])
+    return by_field(field, [line.fields | ({"speaker": line.speaker} if line.speaker else {}) for line in lines])
+
+
+def _hypotheses(lines: Sequence[Line], path: Path) -> tuple[list[str], dict[str, str]]:
+    """The texts of a file in the order of the references, and why some are missing."""
+    found, missing = pair(lines, read_hypotheses(path), path)
+    return found, dict.fromkeys(missing, f"no hypothesis in {path}")
+
+
+def _of_files(options: argparse.Namespace, lines: list[Line]) -> tuple[Evaluation, Texts]:
+    """Score texts that were recognized elsewhere."""
+    hypotheses, failures = _hypotheses(lines, options.hypotheses)
+    texts = Texts(lines, hypotheses, str if options.normalizer == AS_IS else Normalizer(), str(options.hypotheses))
+    return Evaluation(texts.score(), hypotheses, failures, 0.0, 0.0), texts
+
+
+def _of_model(
+    options: argparse.Namespace, utterances: Sequence[Utterance], lines: list[Line]
+) -> tuple[Evaluation, Texts]:
+    """Recognize recordings, and score that."""
+    if options.hypotheses_out:
+        check_writable(options.hypotheses_out, [line.id for line in lines])
+    options.model = options.model or "en"
     recognizer = command.load_model(options)
     if options.tune:
         _tune(recognizer, options, utterances)
         recognizer = command.load_model(options)
     result = evaluate(recognizer, utterances)
-    status = report_failures(result)
-    print(json.dumps(result.to_dict()) if options.json else describe(result))
-    return status
+    if options.hypotheses_out:
+        write(options.hypotheses_out, [line.id for line in lines], result.texts)
+    return result, Texts(lines, result.texts, recognizer.normalizer, "this run")
 
 
 def _tune(recognizer: Recognizer, options: argparse.Namespace, utterances: Sequence[Utterance]) -> None:
@@ -166,21 +286,14 @@ def _log_probs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[
 
 
 def report_failures(result: Evaluation) -> int:
-    """Name what could not be read on stderr; the exit status that goes with it."""
-    for name, why in result.failures.items():
+    """Name what could not be read or was not recognized on stderr; the exit status that goes with it."""
+    return _name(result.failures)
+
+
+def _name(failures: Mapping[str, str]) -> int:
+    for name, why in failures.items():
         print(f"error: {name}: {why}; counted with all its words deleted", file=sys.stderr)
-    return command.FAILED if result.failures else 0
-
-
-def describe(result: Evaluation) -> str:
-    """A line for a person."""
-    words, found = result.score.words, result.score
-    speed = "" if result.rtf is None else f", real-time factor {result.rtf:.4f}"
-    return (
-        f"WER {found.wer:.2%} (95% interval {found.low:.2%} to {found.high:.2%} over {found.interval}), "
-        f"CER {found.cer:.2%}: {words.errors} errors in {words.reference} words of {found.utterances} utterances "
-        f"({words.substitutions} substitutions, {words.deletions} deletions, {words.insertions} insertions){speed}"
-    )
+    return command.FAILED if failures else 0
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def _utterances(draw: st.DrawFn) -> list[Utterance]:
             speaker=draw(st.none() | _names),
             split=draw(st.none() | st.sampled_from(["train", "dev", "test"])),
             offset=draw(_seconds),
+            fields=draw(st.dictionaries(st.sampled_from(["accent", "snr", "ö"]), _names)),
         )
         for name in ids
     ]
@@ -79,12 +80,19 @@ def test_a_csv_table_says_the_same_as_json_lines(tmp_path_factory, utterances: l
     folder = tmp_path_factory.mktemp("table")
     write_manifest(folder / "m.jsonl", utterances)
     rows = [json.loads(line) for line in (folder / "m.jsonl").read_text("utf-8").split("\n") if line]
-    columns = ["id", "audio_filepath", "text", "duration", "speaker", "split", "offset"]
+    columns = ["id", "audio_filepath", "text", "duration", "speaker", "split", "offset", "accent", "snr", "ö"]
     with (folder / "m.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns)
         table.writeheader()
         table.writerows(rows)
     assert read(folder / "m.csv") == read(folder / "m.jsonl")
+
+
+def test_further_columns_are_kept_as_text(tmp_path: Path) -> None:
+    row = _row(accent="scottish", age=31, snr=12.5, native=True, empty="", nothing=None, words=["a"], more={"b": 1})
+    [utterance] = read(_lines(tmp_path / "m.jsonl", row))
+    assert utterance.fields == {"accent": "scottish", "age": "31", "snr": "12.5", "native": "true"}
+    assert len({utterance, utterance}) == 1  # it can still be hashed
 
 
 def test_a_manifest_moves_with_its_audio(tmp_path: Path) -> None:
@@ -152,7 +160,7 @@ def test_nemo_manifests_are_read_as_they_are_published(tmp_path: Path) -> None:
     )
     assert read(path) == [
         Utterance("a/x", tmp_path / "a/x.wav", "one\u2028two", 2.0, "7"),
-        Utterance("/abs/y", Path("/abs/y.flac"), "", None, offset=1.5),
+        Utterance("/abs/y", Path("/abs/y.flac"), "", None, offset=1.5, fields={"lang": "en"}),
     ]
 
 

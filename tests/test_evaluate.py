@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import soundfile
 
 import asr
 from asr import audio, corpus, evaluate
+from asr.command import UsageError
 from asr.corpus import Utterance
 from asr.recognizer import Recognizer
 from asr.score import score
@@ -183,7 +186,170 @@ def test_a_line_for_people(
 def test_wrong_usage(run_module: Callable, tmp_path: Path) -> None:
     result = run_module("asr.evaluate")
     assert (result.returncode, result.stdout) == (2, "")
-    assert "required: --manifest" in result.stderr
+    assert result.stderr.startswith("error: name what to score: recordings (--manifest FILE), or texts")
     result = run_module("asr.evaluate", "--manifest", tmp_path / "none.jsonl")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith(f"error: {tmp_path / 'none.jsonl'} does not exist.")
+
+
+# Groups, written forms, kept hypotheses and comparisons of a model
+
+
+def test_groups_of_recordings(
+    tiny_model: Path, utterances: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    several = changed(utterances, 0, text=f"{utterances[0].text} more", fields={"room": "loud"}, duration=None)
+    several = changed(several, 1, fields={"room": "quiet"}, speaker="speaker 0")
+    corpus.write_manifest(tmp_path / "m.jsonl", several)
+    arguments = ["--model", str(tiny_model), "--manifest", str(tmp_path / "m.jsonl")]
+    arguments += ["--by", "speaker", "--by", "duration", "--by", "room"]
+    _, result = json_of(capsys, *arguments)
+    assert {field: list(groups) for field, groups in result["by"].items()} == {
+        "speaker": ["speaker 0", "speaker 2", "speaker 3"],
+        "duration": ["under 2 s", "2 to 5 s", "5 to 10 s"],  # the first is measured: 3.1 s
+        "room": ["loud", "quiet", "unknown"],
+    }
+    loud = result["by"]["room"]["loud"]
+    assert (loud["utterances"], loud["words"], loud["errors"]) == (1, words(several[:1]), 1)
+    assert loud.keys() == score(["a"], ["a"]).to_dict().keys()
+    for groups in result["by"].values():
+        for count in ("utterances", "words", "errors"):
+            assert sum(group[count] for group in groups.values()) == result[count]
+    assert evaluate.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("95% interval") == 4
+    assert "\nspeaker " in printed and "\nduration " in printed and "\nroom " in printed
+
+
+def test_a_field_that_nothing_has_is_an_error_before_the_work(
+    tiny_model: Path, utterances: list[Utterance], tmp_path: Path
+) -> None:
+    corpus.write_manifest(tmp_path / "m.jsonl", utterances)
+    with pytest.raises(asr.Error, match=r"no utterance has a field 'room'.*found: speaker, and duration"):
+        evaluate.main(["--model", "no such model", "--manifest", str(tmp_path / "m.jsonl"), "--by", "room"])
+
+
+def test_written_forms_show_their_effect(
+    tiny_model: Path, utterances: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    corpus.write_manifest(tmp_path / "m.jsonl", changed(utterances, 0, text=f"{utterances[0].text} 21"))
+    arguments = ["--model", tiny_model, "--manifest", tmp_path / "m.jsonl"]
+    plain = json_of(capsys, *arguments)[1]
+    result = json_of(capsys, *arguments, "--normalizer", "english")[1]
+    assert "without_normalizer" not in plain
+    assert plain["errors"] == result["without_normalizer"]["errors"] == 1
+    assert result["errors"] == 2 and result["words"] == plain["words"] + 1  # twenty one
+    evaluate.main([*map(str, arguments), "--normalizer", "english"])
+    assert f"without --normalizer: WER {plain['wer']:.2%} (95%" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["h.jsonl", "h.trn"])
+def test_what_was_recognized_is_kept_and_compared(
+    tiny_model: Path, utterances: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture, name: str
+) -> None:
+    corpus.write_manifest(tmp_path / "m.jsonl", changed(utterances, 2, text="something else"))
+    arguments = ["--model", tiny_model, "--manifest", tmp_path / "m.jsonl"]
+    first = json_of(capsys, *arguments, "--hypotheses-out", tmp_path / name)[1]
+    again = json_of(capsys, "--hypotheses", tmp_path / name, "--references", tmp_path / "m.jsonl")[1]
+    assert again | {"rtf": first["rtf"]} == first
+    compared = json_of(capsys, *arguments, "--compare", tmp_path / name)[1]["comparison"]
+    assert (compared["a"], compared["b"]) == ("this run", str(tmp_path / name))
+    assert compared["wer_a"] == compared["wer_b"] == first["wer"]
+    assert (compared["difference"], compared["p"], compared["better"]) == (0, 1, None)
+
+
+# Texts alone
+
+
+def lines_of(path: Path, **texts: str) -> Path:
+    path.write_text("".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in texts.items()))
+    return path
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> Path:
+    return lines_of(tmp_path / "said.jsonl", a="One, two, THREE.", b="Mr. Brown", c="")
+
+
+def test_texts_are_scored_as_score_does(said: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    heard = lines_of(tmp_path / "heard.jsonl", c="uh", b="mister brown", a="one too three")
+    status, result = json_of(capsys, "--hypotheses", heard, "--references", said)
+    assert status == 0
+    expected = score(["one two three", "mr brown", ""], ["one too three", "mister brown", "uh"])
+    assert result == expected.to_dict() | {"rtf": None, "failed": 0}
+    as_they_are = json_of(capsys, "--hypotheses", heard, "--references", said, "--normalizer", "none")[1]
+    assert as_they_are["errors"] == 3 + 2 + 1
+    spoken = json_of(capsys, "--hypotheses", heard, "--references", said, "--normalizer", "english")[1]
+    assert (spoken["errors"], spoken["without_normalizer"]["errors"]) == (2, 3)
+
+
+def test_missing_hypotheses_are_deleted_and_named(said: Path, tmp_path: Path, run_module: Callable) -> None:
+    heard, other = lines_of(tmp_path / "h.jsonl", a="one two three"), lines_of(tmp_path / "o.jsonl", b="mr brown")
+    result = run_module("asr.evaluate", "--hypotheses", heard, "--references", said, "--compare", other, "--json")
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        *(f"error: {name}: no hypothesis in {heard}; counted with all its words deleted" for name in "bc"),
+        *(f"error: {name}: no hypothesis in {other}; counted with all its words deleted" for name in "ac"),
+    ]
+    printed = json.loads(result.stdout)
+    assert (printed["utterances"], printed["deletions"], printed["errors"], printed["failed"]) == (3, 2, 2, 2)
+    assert (printed["comparison"]["wer_a"], printed["comparison"]["wer_b"]) == (2 / 5, 3 / 5)
+
+
+def test_unknown_ids_are_an_error(said: Path, tmp_path: Path) -> None:
+    heard = lines_of(tmp_path / "h.jsonl", a="one", x="two")
+    for arguments in (["--hypotheses", heard], ["--hypotheses", said, "--compare", heard]):
+        with pytest.raises(
+            asr.Error, match=r"h\.jsonl: 1 of 2 ids are not among the references: x; expected ids like a"
+        ):
+            evaluate.main([*map(str, arguments), "--references", str(said)])
+
+
+def test_a_comparison_for_people(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    names = [f"u{i}" for i in range(60)]
+    right = dict.fromkeys(names, "one two three four five")
+    good = lines_of(tmp_path / "good.jsonl", **right | {"u0": "one two"})
+    bad = lines_of(tmp_path / "bad.jsonl", **dict.fromkeys(names, "one to three four"))
+    arguments = ["--references", str(lines_of(tmp_path / "said.jsonl", **right)), "--hypotheses", str(bad)]
+    assert evaluate.main([*arguments, "--compare", str(good)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("WER 40.00% (95% interval 40.00% to 40.00% over utterances), CER")
+    assert second.startswith(f"{good} is better: WER 40.00% ({bad}) and 1.00% ({good}), difference +39.00 points (95%")
+
+
+def test_the_dev_texts_of_a_run_are_scored_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = tmp_path / "dev.jsonl"
+    path.write_text('{"id": "a", "reference": "ONE TWO", "hypothesis": "one too"}\n')
+    assert json_of(capsys, "--hypotheses", path)[1]["wer"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--references", "r.trn"], "name what to score"),
+        (["--hypotheses", "h.trn", "--manifest", "m.jsonl", "--model", "en"], "leave out --manifest, --model"),
+        (["--hypotheses", "h.trn", "--lm", "x", "--tune", "--hypotheses-out", "o"], "--lm, --tune, --hypotheses-out"),
+        (["--manifest", "m.jsonl", "--references", "r.trn"], "--references belongs to --hypotheses"),
+        (["--manifest", "m.jsonl", "--normalizer", "none"], "--normalizer none belongs to --hypotheses"),
+    ],
+)
+def test_options_that_do_not_belong_together(arguments: list[str], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        evaluate.main(arguments)
+
+
+def test_names_of_files_are_checked_before_the_work(tmp_path: Path) -> None:
+    for option in ("--hypotheses-out", "--compare"):
+        with pytest.raises(asr.Error, match=r"x\.txt: expected a name that ends in \.jsonl or \.trn"):
+            evaluate.main(["--model", "no such model", "--manifest", "none.jsonl", option, str(tmp_path / "x.txt")])
+
+
+def test_texts_alone_need_no_torch(said: Path) -> None:
+    arguments = ["--hypotheses", str(said), "--references", str(said)]
+    code = f"import sys; from asr.evaluate import main; main({arguments!r})"
+    found = subprocess.run(
+        [sys.executable, "-c", f"{code}; print({{'torch', 'scipy', 'numba'}} & set(sys.modules))"],
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.endswith("set()\n")

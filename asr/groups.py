@@ -1,0 +1,85 @@
+"""Scores of groups of utterances: by speaker, by length, by whatever the manifest says of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from asr import Error
+from asr.score import Score, score
+
+LENGTHS = (2, 5, 10, 15, 20)  # seconds: where one bin of `duration` ends and the next begins
+UNKNOWN = "unknown"  # of utterances that lack the field
+
+
+class GroupError(Error):
+    """A field that utterances cannot be grouped by."""
+
+
+def by_field(field: str, fields: Sequence[Mapping[str, str]]) -> list[str]:
+    """The value of a field, one an utterance; "unknown" where it is absent.
+
+    Args:
+        fields: of each utterance.
+
+    Raises:
+        GroupError: no utterance has it; the message names those that they have.
+    """
+    if not any(field in known for known in fields):
+        names = ", ".join(sorted({name for known in fields for name in known})) or "none"
+        raise GroupError(
+            f"no utterance has a field '{field}' to group by; fields found: {names}, and duration (seconds)"
+        )
+    return [known.get(field, UNKNOWN) for known in fields]
+
+
+def by_duration(durations: Sequence[float | None]) -> list[str]:
+    """The bin of each duration (s): "under 2 s", "2 to 5 s"... "20 s or more"; "unknown" for None."""
+    return [UNKNOWN if seconds is None else _bins()[sum(seconds >= end for end in LENGTHS)] for seconds in durations]
+
+
+def _bins() -> list[str]:
+    inner = [f"{low} to {high} s" for low, high in pairwise(LENGTHS)]
+    return [f"under {LENGTHS[0]} s", *inner, f"{LENGTHS[-1]} s or more"]
+
+
+def score_groups(
+    labels: Sequence[str],
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    speakers: Sequence[str | None],
+) -> dict[str, Score]:
+    """The score of each group, in the order of bins, of numbers and then of names; unknown ones last."""
+    members: dict[str, list[int]] = {}
+    for i, label in enumerate(labels):
+        members.setdefault(label, []).append(i)
+    return {
+        label: score(*([texts[i] for i in members[label]] for texts in (references, hypotheses, speakers)))
+        for label in sorted(members, key=_place)
+    }
+
+
+def _place(label: str) -> tuple[bool, int, float, str]:
+    bins = _bins()
+    number = float(label) if label.isdecimal() else math.inf  # 9 before 10
+    return label == UNKNOWN, bins.index(label) if label in bins else -1, number, label
+
+
+def table(field: str, scores: Mapping[str, Score]) -> str:
+    """Lines for a person: each group's rate with its interval, words and utterances."""
+    heading = (field, "WER", "95% interval", "words", "utterances")
+    rows = [
+        (label, f"{s.wer:.2%}", f"{s.low:.2%} to {s.high:.2%}", str(s.words.reference), str(s.utterances))
+        for label, s in scores.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+    return "\n".join(_line(row, widths) for row in (heading, *rows))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *numbers = [
+        cell.ljust(width) if i == 0 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join([first, *numbers]).rstrip()

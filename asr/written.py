@@ -1,0 +1,60 @@
+"""Written forms: what recognizers and transcripts write in several ways that are said in one.
+
+`asr.evaluate --normalizer english` puts references and hypotheses through `english` on top of the model's normaliser,
+so that "Mr. Brown paid 21 dollars" and "mister brown paid twenty one dollars" are the same words. It changes what is
+counted: the evaluation shows the rate without it, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from asr.text import spell_numbers
+
+# Titles and the like, by their most common reading, as in K. Ito's text cleaners for Tacotron and in the English
+# normaliser of Whisper (A. Radford et al., 2022). What is a word as well (col, no, rep) is left alone.
+ABBREVIATIONS: Mapping[str, str] = {
+    "mr": "mister",
+    "mrs": "missus",
+    "dr": "doctor",
+    "st": "saint",
+    "prof": "professor",
+    "capt": "captain",
+    "gen": "general",
+    "gov": "governor",
+    "hon": "honorable",
+    "lt": "lieutenant",
+    "rev": "reverend",
+    "sgt": "sergeant",
+    "jr": "junior",
+    "sr": "senior",
+    "esq": "esquire",
+    "ltd": "limited",
+    "vs": "versus",
+    "etc": "et cetera",
+    "&": "and",
+    "%": "percent",
+}
+
+
+def english(text: str, normalizer: Callable[[str], str]) -> str:
+    """A text as English speakers say it, normalised: numbers spelled, abbreviations and the signs & and % read out.
+
+    Numbers are those that `asr.text.spell_numbers` spells, each by itself: 21, 10,000, 3.14, 2nd, 1835 as a year;
+    others (£5, 007) stay as they are, since they have several readings or none. What the normaliser takes apart is read
+    once more, so that 10-15 and 10 15 are the same; a second time changes nothing.
+
+    Args:
+        text: as published or as recognized; numbers should still have their commas and points.
+        normalizer: of the model.
+    """
+    return normalizer(_read_out(normalizer(_read_out(text))))
+
+
+def _read_out(text: str) -> str:
+    words = text.replace("&", " & ").replace("%", " % ").split()
+    spelled = (ABBREVIATIONS.get(word.lower().strip(".,;:!?\"'()"), spell_numbers(word) or word) for word in words)
+    return " ".join(spelled)
+
+
+FORMS: Mapping[str, Callable[[str, Callable[[str], str]], str]] = {"english": english}
