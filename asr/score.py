@@ -9,6 +9,21 @@ Text is compared as it is: put references and hypotheses through one `asr.text.N
 thing done here is to split at white space. An empty hypothesis is all deletions. An empty reference adds
 insertions and no words; with no reference word at all the rate is 0 without errors and infinite with them
 (null in JSON).
+
+How often a 95% interval holds the true rate depends on what is drawn for it. Measured by
+`python scripts/interval_coverage.py`, which states its assumptions, on 1,000 simulated test sets a row (standard
+errors: up to 1.0 points, 1.6 for the second row):
+
+    | test set                                    | drawn      | intervals with the true rate |
+    |---------------------------------------------|------------|------------------------------|
+    | 1,000 independent utterances                | utterances | 95.7%                        |
+    | 10 speakers of 30 utterances                | utterances | 42.9%                        |
+    |                                             | speakers   | 88.3%                        |
+    | 20 speakers of 30 utterances                | speakers   | 90.8%                        |
+    | 40 speakers of 30 utterances                | speakers   | 92.6%                        |
+    | 100 speakers of 30 utterances               | speakers   | 93.1%                        |
+
+So with fewer than 20 known speakers the interval is one for more utterances of the same speakers, not for others.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def test_groups_come_in_order(labels: list[str], order: list[str] | None) -> Non
 def test_a_table_for_people() -> None:
     scores = score_groups(["anna", "ben"], ["a b", "c d e f"], ["a", "c d e f"], [None, None])
     assert table("speaker", scores) == (
-        "speaker     WER      95% interval  words  utterances\n"
-        "anna     50.00%  50.00% to 50.00%      2           1\n"
-        "ben       0.00%   0.00% to 52.71%      4           1"
+        "speaker     WER     95% interval  words  utterances\n"
+        "anna     50.00%                -      2           1\n"
+        "ben       0.00%  0.00% to 52.71%      4           1"
     )
