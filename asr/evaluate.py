@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     arguments = argparse.ArgumentParser(
         prog="python -m asr.evaluate",
-        description="Word and character error rate with a 95%% interval: of a model on recordings (--manifest), or of "
+        description="Word and character error rate with a 95% interval: of a model on recordings (--manifest), or of "
         "texts that any recognizer wrote (--hypotheses).",
     )
     command.add_model(arguments)
