@@ -67,7 +67,7 @@ recipe = Recipe(
     name="english",
     read=read,
     settings={
-        "hidden": 384,
+        "hidden": 320,
         "vtlp": 0.15,
         "average": 0.02,
         "time_masks": 0.5,
@@ -75,7 +75,7 @@ recipe = Recipe(
         "batch_seconds": 120.0,
         "learning_rate": 2e-3,
         "evaluations": 30,
-        "minutes": 420.0,
+        "minutes": 300.0,
     },
     test="dev-clean",
     licence="CC BY 4.0, CC0, public domain, ODC-By and CMU's BSD-like licence, by part",
