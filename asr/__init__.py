@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from asr.recognizer import Recognizer, Transcript
 
@@ -27,7 +27,7 @@ def load(
     name_or_path: str = "en",
     lm: str | None = None,
     beam_size: int | None = None,
-    hot_words: Mapping[str, float] | Iterable[str] = (),
+    hot_words: Mapping[str, float] | Collection[str] = (),
     hot_weight: float = 8.0,
 ) -> Recognizer:
     """Load a model that ships with the package (by name) or a model file (by path).

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asr import Error, audio, checkpoint, decode, vocabulary
+from asr import Error, audio, checkpoint, decode
 from asr.decode import BeamSearch, BeamSettings
 from asr.features import LogMel
-from asr.lm import open_lm
 from asr.model import AcousticModel
-from asr.ngram import NGram
 from asr.text import Normalizer, Units
+
+if TYPE_CHECKING:
+    from asr.ngram import NGram  # which brings numba, and greedy decoding should not wait for it
 
 MODELS = Path(__file__).parent / "models"
 BATCH_SECONDS = 160.0  # padded audio that is recognized at a time
@@ -164,7 +166,7 @@ def load(
     name_or_path: str = "en",
     lm: str | None = None,
     beam_size: int | None = None,
-    hot_words: Mapping[str, float] | Iterable[str] = (),
+    hot_words: Mapping[str, float] | Collection[str] = (),
     hot_weight: float = HOT_WEIGHT,
 ) -> Recognizer:
     """The recognizer of a model that ships (by name) or of a model file (by path); see `asr.load`."""
@@ -178,18 +180,21 @@ def _search(
     stored: checkpoint.Checkpoint,
     lm: str | None,
     beam_size: int | None,
-    hot_words: Mapping[str, float] | Iterable[str],
+    hot_words: Mapping[str, float] | Collection[str],
     hot_weight: float,
 ) -> BeamSearch | None:
     """The beam search that these choices ask for; None for greedy decoding."""
-    hot = vocabulary.parse_phrases(hot_words, hot_weight, stored.alphabet, stored.normalizer)
     lm_path = find_lm(path, lm)
     if beam_size == 1:
-        if hot:
+        if hot_words:
             raise Error("hot words need beam search; choose a beam_size above 1")
         return None
-    if not (lm_path or hot or beam_size):
+    if not (lm_path or hot_words or beam_size):
         return None
+    from asr.lm import open_lm
+    from asr.vocabulary import parse_phrases
+
+    hot = parse_phrases(hot_words, hot_weight, stored.alphabet, stored.normalizer)
     model = open_lm(lm_path) if lm_path else None
     settings = search_settings(model)
     return beam_search(stored.alphabet, model, replace(settings, beam_size=beam_size or settings.beam_size), hot)
@@ -213,6 +218,8 @@ def beam_search(
         model: of words or, if it says so, of characters.
         hot_words: normalised phrases, each with the bonus of one of its words.
     """
+    from asr import vocabulary
+
     kinds = vocabulary.token_kinds(units)
     hot = vocabulary.hot_words(hot_words, units) if hot_words else None
     if model is None:

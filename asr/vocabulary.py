@@ -185,6 +185,8 @@ def parse_phrases(
     Raises:
         VocabularyError: a phrase is empty or has characters that the model does not write.
     """
+    if isinstance(phrases, str):
+        raise VocabularyError(f"hot words are a list of phrases; found the text {phrases!r}")
     weights = phrases if isinstance(phrases, Mapping) else dict.fromkeys(phrases, weight)
     found = {}
     for phrase, bonus in weights.items():
