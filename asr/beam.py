@@ -86,6 +86,8 @@ class Rules(NamedTuple):
         alpha: weight of the language model; beta: bonus of a word (in mode TOKENS, of a token), natural logarithm.
         price: of a word (in mode TOKENS, of a token) that the language model does not know, natural logarithm.
         outside: what such a word is taken to score before it ends, as `Trie.best` is for the others.
+        recombine: of prefixes that the language model cannot tell apart any more only the best survives, where there
+            are more than `size`: it makes room for others.
     """
 
     mode: int
@@ -103,6 +105,7 @@ class Rules(NamedTuple):
     beta: float
     price: float
     outside: float
+    recombine: bool
 
 
 @inner
@@ -352,6 +355,12 @@ def search(
     made = 1
     beam, paths = np.zeros(1, np.int32), np.array([[0.0, IMPOSSIBLE]])
     candidates, numbers, tried = np.empty((1024, 7), np.int32), np.empty((1024, 5)), np.empty(tokens, np.int32)
+    enough, slots = rules.size, 1
+    if rules.recombine:  # of some that are alike only one survives
+        enough *= 2
+        while slots < 4 * enough:
+            slots *= 2
+    seen = np.empty(slots, np.int32)
     for t in range(frames):
         likely = _tokens_to_try(log_probs[t], rules.floor, tried)
         most = len(beam) * likely * rules.variants
@@ -387,13 +396,16 @@ def search(
                 numbers,
                 count,
                 done,
+                enough,
             )
-            if count >= 2 * rules.size:
-                count, least = _thin(candidates, numbers, count, rules.size, least)
+            if count >= 2 * enough:
+                count, least = _thin(candidates, numbers, count, enough, least)
         scores = np.empty(len(beam) + count)
         _score(hot, whole, real, beam, new_paths, scores)
         scores[len(beam) :] = numbers[:count, SCORE]
-        chosen = _choose(scores, rules.size, rules.window)
+        chosen = _choose(scores, enough, rules.window)
+        if rules.recombine and len(chosen) > rules.size:
+            chosen = chosen[: _recombine(whole, beam, candidates, chosen, rules.size, seen)]
         survivors, paths = np.empty(len(chosen), np.int32), np.empty((len(chosen), 2))
         made = _survive(whole, real, table, made, beam, new_paths, candidates, numbers, chosen, survivors, paths)
         beam = survivors
@@ -465,8 +477,9 @@ def _grow(
     numbers: NDArray,
     count: int,
     done: int,
+    enough: int,
 ) -> tuple[int, int]:
-    """Prefixes with one more token, until there are twice as many candidates as can survive.
+    """Prefixes with one more token, until there are twice as many candidates as are enough.
 
     Args:
         tried: tokens, the most probable first.
@@ -476,7 +489,7 @@ def _grow(
 
     Returns: both by now.
     """
-    while done < len(beam) and count < 2 * rules.size:
+    while done < len(beam) and count < 2 * enough:
         count = _grow_one(
             log_probs,
             rules,
@@ -634,6 +647,63 @@ def _make(whole: NDArray, real: NDArray, node: int, new_whole: NDArray, new_real
         new_real[C_AHEAD],
         new_real[C_KEPT],
     )
+
+
+@inner
+def _recombine(
+    whole: NDArray,
+    beam: NDArray[np.int32],
+    candidates: NDArray,
+    chosen: NDArray[np.int64],
+    size: int,
+    seen: NDArray[np.int32],
+) -> int:
+    """Of prefixes to which the same can follow at the same price keep the best: same place, context and last token.
+
+    Args:
+        chosen: numbers of prefixes that stay and of candidates behind them, the best first; those that are kept come to
+            the front.
+        size: how many are kept at most.
+        seen: room for a hash table, a power of 2.
+
+    Returns: how many are kept.
+    """
+    seen[:] = -1
+    kept = 0
+    for k in range(len(chosen)):
+        if kept == size:
+            break
+        i = chosen[k]
+        place = _key(whole, beam, candidates, i) & (len(seen) - 1)
+        while seen[place] >= 0 and not _alike(whole, beam, candidates, i, chosen[seen[place]]):
+            place = (place + 1) & (len(seen) - 1)
+        if seen[place] < 0:
+            chosen[kept] = i
+            seen[place] = kept
+            kept += 1
+    return kept
+
+
+@inner
+def _traits(whole: NDArray, beam: NDArray[np.int32], candidates: NDArray, i: int) -> tuple[int, int, int, int]:
+    """Last token, place, context and hot word of a prefix that stays or of a candidate."""
+    node = beam[i] if i < len(beam) else candidates[i - len(beam), FOUND]
+    if node >= 0:
+        return whole[node, TOKEN], whole[node, PLACE], whole[node, CONTEXT], whole[node, HOT]
+    i -= len(beam)
+    return candidates[i, C_TOKEN], candidates[i, C_PLACE], candidates[i, C_CONTEXT], candidates[i, C_HOT]
+
+
+@inner
+def _key(whole: NDArray, beam: NDArray[np.int32], candidates: NDArray, i: int) -> int:
+    token, place, context, heat = _traits(whole, beam, candidates, i)
+    mixed = np.uint64(place + 1) * SCATTER ^ np.uint64(context) ^ (np.uint64(token) << np.uint64(40))
+    return np.int64(((mixed ^ np.uint64(heat + 1) << np.uint64(50)) * SCATTER) >> np.uint64(33))
+
+
+@inner
+def _alike(whole: NDArray, beam: NDArray[np.int32], candidates: NDArray, i: int, j: int) -> bool:
+    return _traits(whole, beam, candidates, i) == _traits(whole, beam, candidates, j)
 
 
 @compiled

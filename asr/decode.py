@@ -168,6 +168,7 @@ class BeamSearch:
             model.ids[ngram.UNKNOWN] if model else 0,
             variants,
             **_numbers(settings, self._unknown),
+            recombine=False,
         )
 
     def __call__(
@@ -209,7 +210,9 @@ class BeamSearch:
             raise DecodeError(f"log_probs of {log_probs.shape[1]} tokens; expected {len(self._rules.kinds)}")
         _check_numbers(log_probs)
         log_probs = np.ascontiguousarray(log_probs, np.float32)
-        whole, _, nodes, scores = beam.search(log_probs, self._rules, self._tables, self._lexicon, self._hot)
+        # Alternatives that differ in words long past alone are for lists; without a list they take others' places.
+        rules = self._rules._replace(recombine=n_best == 1 and self._rules.mode != beam.NO_WORDS)
+        whole, _, nodes, scores = beam.search(log_probs, rules, self._tables, self._lexicon, self._hot)
         found: dict[tuple[int, ...], Hypothesis] = {}
         for node, (acoustic, language, score) in zip(nodes.tolist(), scores.tolist(), strict=True):
             ids, words = _trace(whole, node)

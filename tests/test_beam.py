@@ -356,3 +356,23 @@ def test_log_probs_of_another_model_are_refused() -> None:
 def test_impossible_settings(choice: dict[str, float]) -> None:
     with pytest.raises(DecodeError, match=next(iter(choice))):
         BeamSettings(**choice)
+
+
+def test_keeping_the_best_of_those_that_are_alike_makes_room() -> None:
+    """Without a list to fill, of prefixes that the language model cannot tell apart any more one will do."""
+    alone, listed = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        log_probs = random_log_probs(rng, 7, 4)
+        grams = random_grams(rng, tuple(SPELLINGS), 2)
+        model = model_of(grams, 2)
+        words = lexicon(model, list(SPELLINGS.values()), [model.ids[word] for word in SPELLINGS])
+        search = BeamSearch(kinds(INSIDE, INSIDE, INSIDE, SEPARATES), BeamSettings(**EXACT), model, words)
+        ((found,),) = search(log_probs[None], np.array([7]), n_best=1)
+        scores = {hypothesis.ids: hypothesis.score for hypothesis in search_all(search, log_probs)}
+        assert found.score == max(scores.values()) == scores[found.ids]  # there is room for all
+        narrow = search.with_settings(BeamSettings(beam_size=5))
+        for lost, n_best in ((alone, 1), (listed, 2)):
+            best = narrow(log_probs[None], np.array([7]), n_best=n_best)[0][0]
+            lost.append(found.score - scores[best.ids])
+    assert 0 < np.mean(alone) < np.mean(listed)
