@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Error", "Recognizer", "Transcript", "load"]
 __version__ = "0.1.0"
+HOT_WEIGHT = 8.0  # bonus of each word of a hot phrase, where none is given: a natural logarithm
 
 
 class Error(ValueError):
@@ -28,7 +29,7 @@ def load(
     lm: str | None = None,
     beam_size: int | None = None,
     hot_words: Mapping[str, float] | Collection[str] = (),
-    hot_weight: float = 8.0,
+    hot_weight: float = HOT_WEIGHT,
 ) -> Recognizer:
     """Load a model that ships with the package (by name) or a model file (by path).
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Error, load
+from asr import HOT_WEIGHT, Error, load
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 FAILED = 1  # some input could not be processed
 USAGE = 2  # the command line itself is wrong (argparse uses it too)
-HOT_WEIGHT = 8.0  # of hot words, where none is given
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 

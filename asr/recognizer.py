@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asr import Error, audio, checkpoint, decode
+from asr import HOT_WEIGHT, Error, audio, checkpoint, decode
 from asr.decode import BeamSearch, BeamSettings
 from asr.features import LogMel
 from asr.model import AcousticModel
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 MODELS = Path(__file__).parent / "models"
 BATCH_SECONDS = 160.0  # padded audio that is recognized at a time
-HOT_WEIGHT = 8.0  # bonus of each word of a hot phrase: natural logarithm
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from asr import Error
 from asr.beam import INSIDE, OPENS, SEPARATES, Trie
+from asr.lm import SPACE as SPACE_IN_MODEL
 from asr.ngram import END, START, UNKNOWN, NGram
-from asr.text import WORD_MARK, Alphabet, Normalizer, TextError, Units
+from asr.text import Alphabet, Normalizer, TextError, Units
 
 SPACE = " "
-CHARACTER_SPACE = WORD_MARK  # how a language model of characters, whose file has its words between spaces, writes it
 
 
 class VocabularyError(Error):
@@ -154,7 +154,7 @@ def token_words(model: NGram, units: Units) -> NDArray[np.int64]:
     """
     if not isinstance(units, Alphabet):
         raise VocabularyError("a language model of characters does not fit a model that writes subwords")
-    names = [CHARACTER_SPACE if symbol == SPACE else symbol for symbol in units.symbols]
+    names = [SPACE_IN_MODEL if symbol == SPACE else symbol for symbol in units.symbols]
     found = [model.ids.get(name, -1) for name in names]
     if max(found[1:]) < 0:
         raise VocabularyError("the language model knows none of the model's characters; estimate one with --model")
