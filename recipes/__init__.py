@@ -33,6 +33,7 @@ class Recipe:
         test: the split that the final WER is about; `{option}` in it stands for an option's value.
         licence: of the data.
         description: one line on what is in it.
+        hours: of speech in all of it, for people: a number, or what it depends on.
         options: the recipe's own settings, with their defaults.
     """
 
@@ -42,6 +43,7 @@ class Recipe:
     test: str
     licence: str
     description: str
+    hours: str
     options: Mapping[str, str] = field(default_factory=dict)
 
     def test_split(self, options: Mapping[str, str]) -> str:

@@ -61,4 +61,5 @@ recipe = Recipe(
     test="test",
     licence="CMU, BSD-like",
     description="spelled names, addresses, dates and numbers",
+    hours="0.8",
 )

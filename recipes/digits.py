@@ -61,4 +61,5 @@ recipe = Recipe(
     test="test",
     licence="CC BY-SA 4.0",
     description="single English digits, six speakers",
+    hours="0.4",
 )

@@ -80,5 +80,6 @@ recipe = Recipe(
     test="dev-clean",
     licence="CC BY 4.0, CC0, public domain, ODC-By and CMU's BSD-like licence, by part",
     description="parts of LibriSpeech, Common Voice v1, speechocean762, AN4, LJ Speech, VCTK and CMU ARCTIC",
+    hours="17.1",
     options={"without": ""},
 )

@@ -86,5 +86,6 @@ recipe = Recipe(
     test="{dev}",
     licence="CC BY 4.0",
     description="read books, 5 hours",
+    hours="5.3",
     options={"dev": "dev-clean-2"},
 )

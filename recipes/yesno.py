@@ -214,4 +214,5 @@ recipe = Recipe(
     test="test",
     licence="free to use (OpenSLR 1)",
     description="one man saying yes and no in Hebrew, 8 words a recording",
+    hours="0.1",
 )
