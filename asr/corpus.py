@@ -6,7 +6,8 @@ A source is one of
 - a CSV or TSV file with a header line and the same columns;
 - a folder with a `manifest.jsonl`;
 - a Kaldi data folder (`wav.scp`, `text`, optional `segments` and `utt2spk`);
-- a folder of recordings, each with its text beside it (`x.wav` and `x.txt`), searched recursively.
+- a folder of recordings, each with its text beside it (`x.wav` and `x.txt`), or with labels that say what is said from
+  when to when (`x.srt`, `x.vtt` or `x.TextGrid`, see `asr.labels`), searched recursively.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from asr import Error
 from asr.audio import EXTENSIONS
 from asr.files import replacing
+from asr.labels import SUFFIXES, Label, LabelError, read_labels
 
 COLUMNS = frozenset({"audio_filepath", "duration", "text", "speaker", "split", "offset", "id"})
 SHOWN = 20  # bad lines that an error spells out; the rest are counted
@@ -417,21 +419,61 @@ def _kaldi_part(value: str, audio: Mapping[str, Path]) -> _Part:
 
 
 def _read_pairs(folder: Path) -> list[Utterance]:
-    """Read recordings with x.txt beside x.wav, sorted. A text without a recording is left out (a README)."""
+    """Read recordings with texts or labels beside them, sorted. A text without a recording is left out (a README).
+
+    Labels cut a recording to utterances, and are preferred to a text of the whole.
+    """
     problems: list[str] = []
-    utterances: dict[str, Utterance] = {}
+    names: dict[str, Path] = {}
+    utterances: list[Utterance] = []
+    labels = _label_files(folder)
     for audio in audio_files(folder):
         name = audio.relative_to(folder).with_suffix("").as_posix()
-        if name in utterances:
-            problems.append(f"{audio.name} and {utterances[name].audio.name} share one text, {name}.txt")
+        if name in names:
+            problems.append(f"{audio.name} and {names[name].name} share one text, {name}.txt")
+        names[name] = audio
+        beside = labels.get(audio.with_suffix(""), [])
         try:
-            text = audio.with_suffix(".txt").read_text(encoding="utf-8-sig").strip()
-            utterances[name] = Utterance(name, audio, text)
+            utterances += _parts(name, audio, beside) if beside else [_whole(name, audio)]
         except FileNotFoundError:
-            problems.append(f"{audio.relative_to(folder)}: no {name}.txt beside it")
+            problems.append(f"{audio.relative_to(folder)}: no {name}.txt beside it, nor .srt, .vtt or .TextGrid")
         except UnicodeDecodeError as error:
             problems.append(f"{name}.txt: not UTF-8 ({error})")
+        except LabelError as error:
+            problems.append(str(error))
     report_problems(folder, problems, "recordings without a text of their own")
-    if not utterances:
-        raise CorpusError(f"{folder}: no manifest.jsonl, no wav.scp, no recordings with a .txt beside them.")
-    return list(utterances.values())
+    if not names:
+        raise CorpusError(
+            f"{folder}: no manifest.jsonl, no wav.scp, no recordings with a .txt, .srt, .vtt or .TextGrid beside them."
+        )
+    return utterances
+
+
+def _label_files(folder: Path) -> dict[Path, list[Path]]:
+    """Path without extension -> files of labels, sorted."""
+    found: dict[Path, list[Path]] = {}
+    for where, _, names in os.walk(folder, onerror=_raise):
+        for path in sorted(Path(where, name) for name in names):
+            if path.suffix.lower() in SUFFIXES:
+                found.setdefault(path.with_suffix(""), []).append(path)
+    return found
+
+
+def _whole(name: str, audio: Path) -> Utterance:
+    return Utterance(name, audio, audio.with_suffix(".txt").read_text(encoding="utf-8-sig").strip())
+
+
+def _parts(name: str, audio: Path, labels: Sequence[Path]) -> list[Utterance]:
+    """The utterances that a file of labels cuts a recording to."""
+    if len(labels) > 1:
+        raise LabelError(f"{audio.name} has {' and '.join(path.name for path in labels)}: keep one of them")
+    return [
+        Utterance(
+            name if i == 1 else f"{name}#{i}", audio, label.text, _length(label), label.speaker, None, label.start
+        )
+        for i, label in enumerate(read_labels(labels[0]), 1)
+    ]
+
+
+def _length(label: Label) -> float:
+    return round(label.end - label.start, 6)  # 1.2 - 1 is 0.19999999999999996
