@@ -1,7 +1,7 @@
 """The acoustic model: (B, T, M) features -> (B, T', V) log-probs.
 
-Strided convolutions shorten the sequence, recurrent layers read it in one or both directions, and a linear layer gives
-the log-probability of every token, blank included, at every frame (CTC; Graves et al. 2006).
+Strided convolutions shorten the sequence, recurrent layers or transformer blocks read it in one or both directions, and
+a linear layer gives the log-probability of every token, blank included, at every frame (CTC; Graves et al. 2006).
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from asr import Error
+from asr.attention import Block, head_count
 from asr.recurrent import CELLS, Recurrent
 
 KERNEL = 5  # frames that a convolution sees
 STRIDE = 2
+TRANSFORMER = "transformer"
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,13 @@ class ModelConfig:
         n_mels: mel bands M of its features.
         subsampling: 2, 4 or 8: input frames per output frame. A text needs at least one output frame per letter.
         channels: channels of the convolutions.
-        layers, hidden: recurrent layers, and units of each in each direction.
-        cell: "gru", "lstm" or "tanh" (a plain recurrent network).
-        bidirectional: reads each utterance in both directions.
-        norm: what stands before each recurrent layer and before the output: "layer" or "batch" normalisation.
-        dropout: share of the features dropped before each recurrent layer and before the output, in training; see
-            `Dropout`.
+        layers, hidden: recurrent layers, and units of each in each direction; of a transformer: blocks, and features.
+        cell: what the layers are made of: "gru", "lstm", "tanh" (a plain recurrent network) or "transformer"
+            (`asr.attention`).
+        bidirectional: reads each utterance in both directions; a transformer without it sees no later frames.
+        norm: what stands before each recurrent layer, each half of a transformer's block and the output: "layer" or
+            "batch" normalisation.
+        dropout: share of the features dropped after each of these normalisations, in training; see `Dropout`.
     """
 
     vocab: int
@@ -43,25 +46,27 @@ class ModelConfig:
     channels: int = 256
     layers: int = 3
     hidden: int = 256
-    cell: Literal["gru", "lstm", "tanh"] = "gru"
+    cell: Literal["gru", "lstm", "tanh", "transformer"] = "gru"
     bidirectional: bool = True
     norm: Literal["layer", "batch"] = "layer"
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
         _check_choice("subsampling", self.subsampling, (2, 4, 8))
-        _check_choice("cell", self.cell, tuple(CELLS))
+        _check_choice("cell", self.cell, (*CELLS, TRANSFORMER))
         _check_choice("norm", self.norm, tuple(NORMS))
         for name in ("vocab", "n_mels", "channels", "layers", "hidden"):
             if getattr(self, name) < 1:
                 raise Error(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 <= self.dropout < 1:
             raise Error(f"dropout is {self.dropout}; it must be at least 0 and less than 1")
+        if self.cell == TRANSFORMER:
+            head_count(self.hidden)  # an error where heads cannot share the features
 
     @property
     def width(self) -> int:
-        """Features per frame that a recurrent layer gives."""
-        return self.hidden * (2 if self.bidirectional else 1)
+        """Features per frame that a layer gives."""
+        return self.hidden * (2 if self.bidirectional and self.cell != TRANSFORMER else 1)
 
     def frames(self, frames: int | Tensor) -> int | Tensor:
         """Output frames T' for that many input frames T: each convolution keeps every second one, rounded up."""
@@ -76,16 +81,25 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
 
 
 class AcousticModel(nn.Module):
-    """Convolutions, recurrent layers, linear layer and log-softmax, over padded batches."""
+    """Convolutions, recurrent layers or transformer blocks, linear layer and log-softmax, over padded batches."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.subsample = Subsample(config.n_mels, config.channels, config.subsampling)
-        sizes = [config.channels] + [config.width] * (config.layers - 1)
-        self.layers = nn.ModuleList(Recurrent(config.cell, size, config.hidden, config.bidirectional) for size in sizes)
-        self.norms = nn.ModuleList(NORMS[config.norm](size) for size in [*sizes, config.width])
         self.dropout = Dropout(config.dropout)
+        norm = NORMS[config.norm]
+        if config.cell == TRANSFORMER:  # its blocks bring their own normalisation
+            sizes = [config.channels]
+            causal = not config.bidirectional
+            self.entry = nn.Linear(config.channels, config.width)
+            self.layers = nn.ModuleList(Block(config.width, causal, norm, self.dropout) for _ in range(config.layers))
+        else:
+            sizes = [config.channels] + [config.width] * (config.layers - 1)
+            self.layers = nn.ModuleList(
+                Recurrent(config.cell, size, config.hidden, config.bidirectional) for size in sizes
+            )
+        self.norms = nn.ModuleList(norm(size) for size in [*sizes, config.width])
         self.output = nn.Linear(config.width, config.vocab)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,16 +116,29 @@ class AcousticModel(nn.Module):
         return log_probs, lengths
 
     def with_layers(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """As `forward`, with the (T', B, W) output of every recurrent layer between log-probs and frames."""
+        """As `forward`, with the (T', B, W) output of every layer between log-probs and frames."""
         x, lengths = self.subsample(features, lengths)
         x = x.transpose(0, 1)  # (B, T', C) -> (T', B, C): the recurrent layers step through time
+        outputs = self._attend(x, lengths) if self.config.cell == TRANSFORMER else self._recur(x, lengths)
+        x = self.dropout(self.norms[-1](outputs[-1], lengths))
+        logits = self.output(x).transpose(0, 1)  # (T', B, V) -> (B, T', V)
+        return logits.float().log_softmax(dim=-1), outputs, lengths
+
+    def _recur(self, x: Tensor, lengths: Tensor) -> list[Tensor]:
         outputs = []
         for norm, layer in zip(self.norms[:-1], self.layers, strict=True):
             x = layer(self.dropout(norm(x, lengths)), lengths)
             outputs.append(x)
-        x = self.dropout(self.norms[-1](x, lengths))
-        logits = self.output(x).transpose(0, 1)  # (T', B, V) -> (B, T', V)
-        return logits.float().log_softmax(dim=-1), outputs, lengths
+        return outputs
+
+    def _attend(self, x: Tensor, lengths: Tensor) -> list[Tensor]:
+        x = self.dropout(self.norms[0](x, lengths))
+        x = self.entry(x).to(self.entry.weight.dtype)  # what the blocks add up stays in fp32 where they compute in bf16
+        outputs = []
+        for block in self.layers:
+            x = block(x, lengths)
+            outputs.append(x)
+        return outputs
 
 
 class Subsample(nn.Module):

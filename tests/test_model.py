@@ -14,10 +14,15 @@ from asr import Error
 from asr.model import AcousticModel, BatchNorm, Dropout, ModelConfig
 
 SMALL = ModelConfig(vocab=6, n_mels=8, channels=10, layers=2, hidden=9, dropout=0.3)
+EVEN = dataclasses.replace(SMALL, cell="transformer", hidden=136)  # two heads
 GRID = [
     dataclasses.replace(SMALL, subsampling=subsampling, cell=cell, bidirectional=bidirectional, norm=norm)
     for subsampling in (2, 4, 8)
     for cell in ("gru", "lstm", "tanh")
+    for bidirectional in (True, False)
+    for norm in ("layer", "batch")
+] + [
+    dataclasses.replace(EVEN, bidirectional=bidirectional, norm=norm)
     for bidirectional in (True, False)
     for norm in ("layer", "batch")
 ]
@@ -77,9 +82,10 @@ def test_frames_are_the_layers_frames(frames: int, subsampling: int) -> None:
     assert config.frames(torch.tensor([frames])).tolist() == [expected]
 
 
-def test_one_direction_does_not_look_ahead() -> None:
+@pytest.mark.parametrize("config", [SMALL, EVEN], ids=lambda c: c.cell)
+def test_one_direction_does_not_look_ahead(config: ModelConfig) -> None:
     """Beyond what the convolutions see, later frames change nothing in a one-directional model."""
-    model = make(dataclasses.replace(SMALL, bidirectional=False))
+    model = make(dataclasses.replace(config, bidirectional=False))
     features = torch.randn(1, 80, 8)
     changed = features.clone()
     changed[:, 60:] += 1
@@ -119,10 +125,10 @@ def test_dropout_drops_the_same_features_in_all_frames_of_an_utterance() -> None
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=4), st.integers(0, 99))
-def test_bf16_training_is_near_fp32(lengths: list[int], seed: int) -> None:
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=4), st.integers(0, 99), st.sampled_from([SMALL, EVEN]))
+def test_bf16_training_is_near_fp32(lengths: list[int], seed: int, config: ModelConfig) -> None:
     torch.manual_seed(seed)
-    model = make(SMALL)
+    model = make(config)
     features, counts = padded([torch.randn(length, 8) for length in lengths])
     exact, frames = model(features, counts)
     with torch.autocast("cpu", torch.bfloat16):
@@ -136,7 +142,9 @@ def test_bf16_training_is_near_fp32(lengths: list[int], seed: int) -> None:
     ("change", "message"),
     [
         ({"subsampling": 3}, "subsampling is 3; it must be one of 2, 4, 8"),
-        ({"cell": "rnn"}, "cell is 'rnn'; it must be one of 'gru', 'lstm', 'tanh'"),
+        ({"cell": "rnn"}, "cell is 'rnn'; it must be one of 'gru', 'lstm', 'tanh', 'transformer'"),
+        ({"cell": "transformer"}, "hidden is 9; a transformer of about that size needs a multiple of 2"),
+        ({"cell": "transformer", "hidden": 130}, "hidden is 130; .* needs a multiple of 4"),
         ({"norm": "none"}, "norm is 'none'"),
         ({"layers": 0}, "layers is 0; it must be at least 1"),
         ({"dropout": 1.0}, "dropout is 1.0"),

@@ -17,12 +17,12 @@ def made(model, **settings):
     return optimizers(model, TrainConfig(**settings), Group(), torch.float32)
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm", "tanh"])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "tanh", "transformer"])
 def test_every_parameter_has_one_optimizer_and_only_matrices_decay(cell):
     model = AcousticModel(ModelConfig(vocab=5, channels=8, layers=2, hidden=8, cell=cell))
     adamw, muon = (matrices(model, optimizer) for optimizer in made(model, weight_decay=0.3))
     assert sorted([*adamw, *muon]) == sorted(name for name, _ in model.named_parameters())
-    assert len(muon) == 8 and all(".weight_" in name and decay == 0.3 for name, decay in muon.items())
+    assert len(muon) == 8 and all(name.startswith("layers.") and decay == 0.3 for name, decay in muon.items())
     sizes = {name: parameter.ndim for name, parameter in model.named_parameters()}
     assert all(decay == (0.3 if sizes[name] > 1 else 0) for name, decay in adamw.items())
     (alone,) = made(model, muon=False)

@@ -201,5 +201,5 @@ def test_the_model_file_has_no_phones_and_a_resumed_run_has_all_of_them(job_of, 
 
 
 def test_a_layer_that_is_not_there_cannot_learn_phones():
-    with pytest.raises(Error, match="phone_layer is 4; it must be one of the 3 recurrent layers"):
+    with pytest.raises(Error, match="phone_layer is 4; it must be one of the 3 layers"):
         TrainConfig(lexicon="cmudict", phone_layer=4)

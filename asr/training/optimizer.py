@@ -1,4 +1,4 @@
-"""The optimizers: Muon for the recurrent layers' matrices, AdamW for all else."""
+"""The optimizers: Muon for the matrices of recurrent layers and transformer blocks, AdamW for all else."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from asr.attention import Block
 from asr.recurrent import Recurrent
 from asr.training.config import TrainConfig
 from asr.training.workers import Group
@@ -44,8 +45,8 @@ def optimizers(learner: nn.Module, config: TrainConfig, group: Group, dtype: tor
 
 
 def _hidden_matrices(learner: nn.Module) -> list[nn.Parameter]:
-    """The matrices of the recurrent layers: those of the input and those of the state, all gates in one."""
-    layers = (module for module in learner.modules() if isinstance(module, Recurrent))
+    """Matrices of recurrent layers (all gates in one) and of transformer blocks (queries, keys and values in one)."""
+    layers = (module for module in learner.modules() if isinstance(module, (Recurrent, Block)))
     return [parameter for layer in layers for parameter in layer.parameters() if parameter.ndim == 2]
 
 
