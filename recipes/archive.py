@@ -6,6 +6,7 @@ checksum, the hash of the first download is kept beside the file, and later down
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import http.client
@@ -49,12 +50,12 @@ class ArchiveError(Error):
 
 @dataclass(frozen=True)
 class Archive:
-    """A public .tar.gz or .zip file and the folder of the corpora that it becomes.
+    """A public .tar.gz, .tar.bz2 or .zip file and the folder of the corpora that it becomes.
 
     Attributes:
         urls: its public home and mirrors, tried in this order.
         folder: where its content goes, below the corpora folder.
-        inside: the folder inside the archive that becomes `folder`; the rest of the archive is dropped.
+        inside: the folder inside the archive that becomes `folder`, "." for all of it; the rest is dropped.
         checksum: "sha256:..." or "md5:...", only where a public source states it; a comment names the source.
     """
 
@@ -106,7 +107,7 @@ def fetch(archive: Archive, folder: Path) -> Path:
 
 
 def unpack(file: Path, inside: str, folder: Path) -> None:
-    """Unpack a .tar.gz or .zip archive and put its folder `inside` at `folder`, whole or not at all.
+    """Unpack a .tar.gz, .tar.bz2 or .zip archive and put its folder `inside` at `folder`, whole or not at all.
 
     Only plain files and folders are made, each below a fresh folder, never a link, so nothing that the
     archive says can reach outside. One with anything else in it, or far more than audio packs, is refused.
@@ -284,6 +285,10 @@ def _damage_reported(file: Path) -> Iterator[None]:
         raise ArchiveError(f"{file} is damaged, or no archive ({error}). Delete it and try again.") from error
     except (NotImplementedError, RuntimeError) as error:  # encrypted, or packed in a rare way
         raise ArchiveError(f"{file} cannot be unpacked ({error}).") from error
+    except OSError as error:
+        if error.errno is not None:  # the system's; bz2 has no error of its own for damage
+            raise
+        raise ArchiveError(f"{file} is damaged, or no archive ({error}). Delete it and try again.") from error
 
 
 def _unpack_all(file: Path, folder: Path) -> None:
@@ -309,16 +314,16 @@ def _make(path: Path, content: IO[bytes] | None) -> None:
 
 
 def _tar_members(file: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """(name, content) of each file in a .tar.gz, (name, None) of each folder; ArchiveError at all else."""
+    """(name, content) of each file in a .tar.gz or .tar.bz2, (name, None) of each folder; ArchiveError at all else."""
     # Counted before tarfile sees it, so that no header can claim more memory than the bound, either.
-    with gzip.open(file) as stream:
+    with (bz2 if file.suffix == ".bz2" else gzip).open(file) as stream:
         counted = _Counted(stream, file)
         with tarfile.open(fileobj=counted, mode="r|") as archive:
             for member in archive:
                 if not (member.isfile() or member.isdir()):
                     raise _unsafe(file, member.name, "a link, a device or the like")
                 yield member.name, archive.extractfile(member) if member.isfile() else None
-        while counted.read(CHUNK):  # to the very end, where gzip checks that nothing was damaged
+        while counted.read(CHUNK):  # to the very end, where it is checked that nothing was damaged
             pass
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import errno
 import gzip
 import hashlib
 import io
@@ -15,7 +17,7 @@ import tarfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,14 +33,18 @@ NOISE = np.random.default_rng(0).bytes(300_000)  # does not pack, so the archive
 FILES = {"corpus/a/one.wav": NOISE, "corpus/two.txt": b"hello\n", "corpus/empty": b"", "LICENSE": b"free"}
 
 
-def _tar(files: dict[str, bytes]) -> bytes:
+def _tar(files: dict[str, bytes], packed: str = "gz") -> bytes:
     output = io.BytesIO()
-    with tarfile.open(fileobj=output, mode="w:gz") as tar:
+    with tarfile.open(fileobj=output, mode=f"w:{packed}") as tar:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return output.getvalue()
+
+
+def _bz2(files: dict[str, bytes]) -> bytes:
+    return _tar(files, "bz2")
 
 
 def _zip(files: dict[str, bytes]) -> bytes:
@@ -428,7 +434,7 @@ def _write(tmp_path: Path, name: str, content: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("name", "pack"), [("good.tar.gz", _tar), ("good.zip", _zip)])
+@pytest.mark.parametrize(("name", "pack"), [("good.tar.gz", _tar), ("good.tar.bz2", _bz2), ("good.zip", _zip)])
 def test_unpacking_gives_what_the_standard_library_gives(tmp_path: Path, name: str, pack) -> None:
     files = FILES | {"corpus/./deep/er/\u00e4 b.txt": "\u00e4".encode()}
     path = _write(tmp_path, name, pack(files))
@@ -440,6 +446,8 @@ def test_unpacking_gives_what_the_standard_library_gives(tmp_path: Path, name: s
         with tarfile.open(path) as archive:
             archive.extractall(tmp_path / "theirs")
     assert _tree(tmp_path / "ours") == _tree(tmp_path / "theirs" / "corpus")
+    unpack(path, ".", tmp_path / "all")
+    assert _tree(tmp_path / "all") == _tree(tmp_path / "theirs")
 
 
 def _member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", content: bytes = b"evil") -> bytes:
@@ -484,7 +492,7 @@ def test_a_hostile_tar_is_refused_without_a_trace(tmp_path: Path, content: bytes
     assert _left(home / "corpora") == set()
 
 
-@pytest.mark.parametrize(("name", "pack"), [("evil.tar.gz", _tar), ("evil.zip", _zip)])
+@pytest.mark.parametrize(("name", "pack"), [("evil.tar.gz", _tar), ("evil.tar.bz2", _bz2), ("evil.zip", _zip)])
 def test_absolute_paths_are_refused(tmp_path: Path, name: str, pack) -> None:
     path = _write(tmp_path, name, pack({"corpus/good": b"good", f"{tmp_path}/evil": b"evil"}))
     with pytest.raises(ArchiveError, match="a path out of its folder"):
@@ -535,13 +543,19 @@ def _trailing_bomb() -> bytes:
     return _tar({"corpus/good": b"good"}) + gzip.compress(b"".join(_zeros(module.SMALL + (16 << 20))), 1)
 
 
+def _repacked(bomb: Callable[[], bytes]) -> bytes:
+    """The same bytes as a .tar.bz2."""
+    return bz2.compress(gzip.decompress(bomb()), 1)
+
+
 @pytest.mark.parametrize("bomb", [_tar_bomb, _header_bomb, _trailing_bomb])
-def test_a_tar_bomb_is_stopped(tmp_path: Path, bomb) -> None:
-    path = _write(tmp_path, "bomb.tar.gz", bomb())
+@pytest.mark.parametrize(("name", "pack"), [("bomb.tar.gz", lambda bomb: bomb()), ("bomb.tar.bz2", _repacked)])
+def test_a_tar_bomb_is_stopped(tmp_path: Path, bomb, name: str, pack) -> None:
+    path = _write(tmp_path, name, pack(bomb))
     assert path.stat().st_size < 1_000_000
     with pytest.raises(ArchiveError, match=r"unpacks to over 67 MB, .* Nothing of it was kept"):
         unpack(path, "corpus", tmp_path / "part")
-    assert _left(tmp_path) == {"bomb.tar.gz"}
+    assert _left(tmp_path) == {name}
 
 
 def test_a_zip_bomb_is_stopped(tmp_path: Path) -> None:
@@ -570,7 +584,14 @@ def test_a_cut_tar_is_refused(tmp_path: Path, kept: int) -> None:
     assert _left(tmp_path) == {"cut.tar.gz"}
 
 
-@pytest.mark.parametrize("name", ["wrong.tar.gz", "wrong.zip"])
+@pytest.mark.parametrize("kept", [0, 10, 5_000, 200_000, -4])
+def test_a_cut_bz2_is_refused(tmp_path: Path, kept: int) -> None:
+    with pytest.raises(ArchiveError, match=r"is damaged, or no archive .* Delete it"):
+        unpack(_write(tmp_path, "cut.tar.bz2", _bz2(FILES)[:kept]), "corpus", tmp_path / "part")
+    assert _left(tmp_path) == {"cut.tar.bz2"}
+
+
+@pytest.mark.parametrize("name", ["wrong.tar.gz", "wrong.tar.bz2", "wrong.zip"])
 def test_what_is_no_archive_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArchiveError, match="is damaged, or no archive"):
         unpack(_write(tmp_path, name, b"<html>Please log in here</html>"), "corpus", tmp_path / "part")
@@ -584,6 +605,24 @@ def test_a_changed_byte_in_a_tar_is_found(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="CRC"):
         unpack(_write(tmp_path, "bad.tar.gz", bytes(content)), "corpus", tmp_path / "part")
     assert _left(tmp_path) == {"bad.tar.gz"}
+
+
+def test_a_changed_byte_in_a_bz2_is_found(tmp_path: Path) -> None:
+    content = bytearray(_bz2(FILES))
+    content[150_000] ^= 1
+    with pytest.raises(ArchiveError, match="is damaged"):
+        unpack(_write(tmp_path, "bad.tar.bz2", bytes(content)), "corpus", tmp_path / "part")
+    assert _left(tmp_path) == {"bad.tar.bz2"}
+
+
+def test_a_full_disk_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space left"):
+        unpack(_write(tmp_path, "good.tar.bz2", _bz2(FILES)), "corpus", tmp_path / "part")
+    assert _left(tmp_path) == {"good.tar.bz2"}
 
 
 def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
