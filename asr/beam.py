@@ -762,39 +762,3 @@ def _finish(
     order = np.argsort(-found[:, 2])
     kept = order[: np.count_nonzero(found[:, 2] > IMPOSSIBLE)]
     return whole, real, beam[kept], found[kept]
-
-
-@compiled
-def align(log_probs: NDArray[np.float32], ids: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The frame at which each token starts on the most probable path that gives the tokens (Viterbi).
-
-    Args:
-        log_probs: (T, V), as many frames as the tokens need at least.
-        ids: (L,) tokens.
-    """
-    frames, count = len(log_probs), len(ids)
-    width = 2 * count + 1  # states: blank, token, blank, token... blank
-    score, came = np.full(width, IMPOSSIBLE), np.zeros((frames, width), np.int8)
-    score[0] = 0.0
-    for t in range(frames):
-        for s in range(width - 1, -1, -1):
-            best, back = score[s], 0
-            if t == 0:
-                best = 0.0 if s <= 1 else IMPOSSIBLE
-            elif s > 0:
-                if score[s - 1] > best:
-                    best, back = score[s - 1], 1
-                if s % 2 == 1 and s > 1 and ids[s // 2] != ids[s // 2 - 1] and score[s - 2] > best:
-                    best, back = score[s - 2], 2
-            token = ids[s // 2] if s % 2 == 1 else BLANK
-            score[s] = best + max(np.float64(log_probs[t, token]), LEAST)
-            came[t, s] = back
-    starts = np.zeros(count, np.int32)
-    s = width - 1
-    if count and score[width - 2] > score[width - 1]:
-        s = width - 2
-    for t in range(frames - 1, -1, -1):
-        if s % 2 == 1:
-            starts[s // 2] = t
-        s -= came[t, s]
-    return starts

@@ -32,7 +32,8 @@ class Hypothesis:
     Args:
         ids: token ids, without blanks.
         score: what the decoder has ranked it by, a natural logarithm: `acoustic` + `language`.
-        frames: for every token the output frame at which it starts, on the most probable path that gives the tokens.
+        frames, ends: for every token the output frame at which it starts, and the one after its last, on the most
+            probable path that gives the tokens.
         acoustic: log-probability of the audio's path (greedy) or of all paths that give the tokens (beam search).
         language: weighted score of the language model, with the bonuses of words and hot words.
         words: ids of its words in the language model, where the words are pronounced, not spelled.
@@ -41,6 +42,7 @@ class Hypothesis:
     ids: tuple[int, ...]
     score: float
     frames: tuple[int, ...]
+    ends: tuple[int, ...]
     acoustic: float
     language: float = 0.0
     words: tuple[int, ...] = ()
@@ -112,12 +114,14 @@ def _greedy(log_probs: NDArray[np.floating]) -> Hypothesis:
     """(T, V) -> the best path's hypothesis."""
     _check_numbers(log_probs)
     if len(log_probs) == 0:
-        return Hypothesis((), 0.0, (), 0.0)
+        return Hypothesis((), 0.0, (), (), 0.0)
     path = log_probs.argmax(axis=1)
-    starts = np.flatnonzero(np.diff(path, prepend=BLANK) != 0)  # where a run of one token begins
-    starts = starts[path[starts] != BLANK]
+    starts = np.flatnonzero(np.diff(path, prepend=BLANK))  # where a run of one token or of blanks begins
+    ends = np.append(starts[1:], len(path))
+    spoken = path[starts] != BLANK
+    starts, ends = starts[spoken], ends[spoken]
     score = float(log_probs.max(axis=1).sum(dtype=np.float64))
-    return Hypothesis(tuple(path[starts].tolist()), score, tuple(starts.tolist()), score)
+    return Hypothesis(tuple(path[starts].tolist()), score, tuple(starts.tolist()), tuple(ends.tolist()), score)
 
 
 class BeamSearch:
@@ -188,11 +192,13 @@ class BeamSearch:
         _check(log_probs, lengths)
         return self.search_all([each[:length] for each, length in zip(log_probs, lengths, strict=True)], n_best)
 
-    def search_all(self, utterances: Sequence[NDArray[np.floating]], n_best: int = 1) -> list[list[Hypothesis]]:
-        """The same for utterances that are apart, (T, V) each."""
-        if len(utterances) == 1:
-            return [self._search(utterances[0], n_best)]
-        with ThreadPoolExecutor(_cores()) as pool:
+    def search_all(
+        self, utterances: Sequence[NDArray[np.floating]], n_best: int = 1, threads: int | None = None
+    ) -> list[list[Hypothesis]]:
+        """The same for utterances that are apart, (T, V) each; side by side in `threads`, or one a core."""
+        if len(utterances) < 2 or threads == 1:
+            return [self._search(utterance, n_best) for utterance in utterances]
+        with ThreadPoolExecutor(threads or cores()) as pool:
             return list(pool.map(lambda utterance: self._search(utterance, n_best), utterances))
 
     def with_settings(self, settings: BeamSettings) -> BeamSearch:
@@ -216,16 +222,13 @@ class BeamSearch:
         found: dict[tuple[int, ...], Hypothesis] = {}
         for node, (acoustic, language, score) in zip(nodes.tolist(), scores.tolist(), strict=True):
             ids, words = _trace(whole, node)
-            hypothesis = Hypothesis(ids, score, (), acoustic, language, words)
+            hypothesis = Hypothesis(ids, score, (), (), acoustic, language, words)
             key = words if self._rules.mode == beam.PRONOUNCED else ids  # other pronunciations of the same words
             found[key] = _joined(found[key], hypothesis) if key in found else hypothesis
             if self._rules.mode != beam.PRONOUNCED and len(found) == n_best:
                 break
         best = sorted(found.values(), key=lambda hypothesis: -hypothesis.score)[:n_best]
-        return [
-            replace(hypothesis, frames=tuple(beam.align(log_probs, np.array(hypothesis.ids, np.int32)).tolist()))
-            for hypothesis in best
-        ]
+        return [_timed(hypothesis, log_probs) for hypothesis in best]
 
 
 def _numbers(settings: BeamSettings, unknown: float) -> dict[str, float]:
@@ -264,5 +267,14 @@ def _joined(one: Hypothesis, other: Hypothesis) -> Hypothesis:
     return replace(best, acoustic=acoustic, score=acoustic + best.language)
 
 
-def _cores() -> int:
+def _timed(hypothesis: Hypothesis, log_probs: NDArray[np.float32]) -> Hypothesis:
+    """The same with the frames of its tokens."""
+    from asr.align import token_spans
+
+    starts, ends = token_spans(log_probs, hypothesis.ids).T.tolist()
+    return replace(hypothesis, frames=tuple(starts), ends=tuple(ends))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
