@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr import Error
+from asr.text import Units
+from asr.transcript import Word
 
-BLANK = 0
+BEFORE = 0.035  # s from the beginning of a word to the middle of the first frame of its first token
+BEHIND = 0.085  # s from the middle of the last frame of its last token to its end, if no word begins before
 
 
 class AlignError(Error):
@@ -58,3 +61,54 @@ def _check(log_probs: NDArray[np.float32], ids: NDArray[np.int32]) -> None:
         )
     if np.isnan(log_probs).any():
         raise AlignError("log_probs hold NaN; the model that made them did not learn, or its file is damaged")
+
+
+def words(
+    units: Units,
+    ids: Sequence[int],
+    spans: NDArray[np.integer],
+    log_probs: NDArray[np.float32],
+    frame_seconds: float,
+    offset: float = 0.0,
+) -> list[Word]:
+    """The words of an utterance with their times and confidences.
+
+    Where no token opens words, as in scripts that set no spaces between them, each token is a word.
+
+    Args:
+        units: what the tokens are.
+        ids: (L,) tokens.
+        spans: (L, 2) first frame of each, and the one after its last; see `token_spans`.
+        log_probs: (T, V) of the utterance.
+        frame_seconds: from one frame to the next.
+        offset: seconds from the beginning of the recording to the first frame.
+    """
+    groups = group_words(units, ids)
+    # A frame is centred on its time.
+    firsts = np.array([spans[tokens[0], 0] for _, tokens in groups]) * frame_seconds
+    lasts = np.array([spans[tokens[-1], 1] - 1 for _, tokens in groups]) * frame_seconds
+    starts = np.maximum(firsts - BEFORE, 0.0)
+    ends = np.minimum(lasts + BEHIND, np.append(starts[1:], (len(log_probs) - 1) * frame_seconds))
+    times = zip((starts + offset).tolist(), (ends + offset).tolist(), strict=True)
+    sure = [_confidence(log_probs, ids, spans, tokens) for _, tokens in groups]
+    return [Word(text, start, end, each) for (text, _), (start, end), each in zip(groups, times, sure, strict=True)]
+
+
+def group_words(units: Units, ids: Sequence[int]) -> list[tuple[str, list[int]]]:
+    """The words that tokens spell, each with the numbers of its tokens; a space alone belongs to none."""
+    one_each = not any(units.opens_word(i) for i in range(1, len(units)))
+    groups: list[list[int]] = []
+    for number, token in enumerate(ids):
+        if one_each or not groups or units.opens_word(token):
+            groups.append([])
+        if units.decode([token]).strip():
+            groups[-1].append(number)
+    return [(units.decode(ids[number] for number in group).strip(), group) for group in groups if group]
+
+
+def _confidence(
+    log_probs: NDArray[np.float32], ids: Sequence[int], spans: NDArray[np.integer], tokens: Sequence[int]
+) -> float:
+    """Geometric mean, over a word's tokens, of the probability of each in its best frame."""
+    best = [log_probs[spans[i, 0] : spans[i, 1], ids[i]].max() for i in tokens]
+    return float(np.exp(np.mean(best)))
