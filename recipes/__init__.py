@@ -10,14 +10,29 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asr import Error
-from asr.corpus import CorpusError, Utterance, audio_files, report_problems
+from asr import Error, corpus
+from asr.corpus import CorpusError, Utterance, audio_files, report_problems, stable_fraction
 
-NAMES = ("yesno", "digits", "an4", "mini_librispeech", "english")
+NAMES = (
+    "yesno",
+    "digits",
+    "an4",
+    "mini_librispeech",
+    "librispeech",
+    "ljspeech",
+    "vctk",
+    "cmu_arctic",
+    "speech_commands",
+    "common_voice",
+    "speechocean762",
+    "fleurs",
+    "english",
+)
 AGAIN = "Delete the corpus's folder, and it is downloaded again."
 
 
@@ -81,16 +96,91 @@ def recordings(folder: Path, pattern: str) -> list[tuple[re.Match[str], Path]]:
     return found
 
 
-def utterances(folder: Path, split: str, rows: Iterable[tuple[str, str, str]]) -> list[Utterance]:
+def utterances(
+    folder: Path, split: str, rows: Iterable[tuple[str, str, str | None]], lacks_some: bool = False
+) -> list[Utterance]:
     """Utterances from (id, text, speaker) rows, whose audio lies below the folder and has the id as its stem.
+
+    Args:
+        folder: of the recordings.
+        split: the name that the utterances' split gets.
+        rows: in the order of the utterances.
+        lacks_some: the corpus is known to lack recordings: their texts are left out, and counted on stderr.
 
     Raises:
         CorpusError: naming the utterances without audio, or there are no rows.
     """
-    audio = audio_by_stem(folder)
     rows = list(rows)
     if not rows:
         raise CorpusError(f"{folder}: expected transcripts; found none. {AGAIN}")
+    audio = audio_by_stem(folder)
     missing = [name for name, _, _ in rows if name not in audio]
-    report_problems(folder, missing, f"{split} utterances without audio")
+    if lacks_some and 0 < len(missing) < len(rows):
+        print(f"{folder}: {len(missing)} texts without a recording are left out", file=sys.stderr)
+        rows = [row for row in rows if row[0] in audio]
+    else:
+        report_problems(folder, missing, f"{split} utterances without audio")
     return [Utterance(name, audio[name], text, speaker=speaker, split=split) for name, text, speaker in rows]
+
+
+def from_manifest(folder: Path) -> list[Utterance]:
+    """The utterances of a copy that has a manifest.jsonl in place of the corpus's own files; none where it has not."""
+    return corpus.read(folder) if (folder / "manifest.jsonl").is_file() else []
+
+
+# Splits where a corpus has no official ones
+
+
+def split_by(
+    utterances: Iterable[Utterance], key: Callable[[Utterance], str], dev: float = 0.1, test: float = 0.1
+) -> dict[str, list[Utterance]]:
+    """Split utterances so that no key, such as a speaker, is in two parts; the same on every machine.
+
+    The keys are put in the order of a hash of their own. The first are dev's, the next test's, all others train's.
+
+    Args:
+        utterances: in any order, which each part keeps.
+        key: what an utterance must share with all others of its part only.
+        dev, test: shares of the keys, rounded, but at least one key; 0: no such part.
+
+    Returns: "train", and "dev" and "test" where they were asked for.
+
+    Raises:
+        CorpusError: there are too few keys for a training part.
+    """
+    keyed = [(key(utterance), utterance) for utterance in utterances]
+    order = sorted({its for its, _ in keyed}, key=stable_fraction)
+    names = []
+    for name, share in (("dev", dev), ("test", test)):
+        names += [name] * (max(1, round(share * len(order))) if share else 0)
+    if len(names) >= len(order):
+        raise CorpusError(f"cannot split {', '.join(order) or 'nothing'} into parts: more than {len(names)} are needed")
+    of_key = dict(zip(order, names + ["train"] * (len(order) - len(names)), strict=True))
+    parts: dict[str, list[Utterance]] = {name: [] for name in ("train", *dict.fromkeys(names))}
+    for its, utterance in keyed:
+        parts[of_key[its]].append(replace(utterance, split=of_key[its]))
+    return parts
+
+
+def speaker_of(utterance: Utterance) -> str:
+    """The speaker, as a key for `split_by`."""
+    return str(utterance.speaker)
+
+
+def halves(dev: Iterable[Utterance], key: Callable[[Utterance], str]) -> dict[str, list[Utterance]]:
+    """A dev part in two, for a copy without a test part: one half chooses ("dev"), one gives the figure ("test")."""
+    parts = split_by(dev, key, dev=0.5, test=0)
+    return {"dev": parts["dev"], "test": [replace(utterance, split="test") for utterance in parts["train"]]}
+
+
+def unheard(splits: Mapping[str, list[Utterance]]) -> dict[str, list[Utterance]]:
+    """The same parts, where speakers read the same sentences: no text is both in train and in another part.
+
+    Dev and test give up what is also read in train; one that would be empty then keeps all, and train gives it up.
+    """
+    train = splits["train"]
+    known = {utterance.text for utterance in train}
+    others = {name: part for name, part in splits.items() if name != "train"}
+    others = {name: [each for each in part if each.text not in known] or part for name, part in others.items()}
+    asked = {utterance.text for part in others.values() for utterance in part}
+    return {"train": [utterance for utterance in train if utterance.text not in asked], **others}

@@ -9,11 +9,10 @@ model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from asr.corpus import Utterance, stable_fraction
-from recipes import Recipe, utterances
+from asr.corpus import Utterance
+from recipes import Recipe, speaker_of, split_by, utterances
 from recipes.archive import Archive, ensure
 
 ARCHIVE = Archive(
@@ -28,20 +27,14 @@ ARCHIVE = Archive(
     # stated for the first URL as AN4_SHA256 in A. Salikov's public example of NeMo's Conformer on AN4
     checksum="sha256:a0525579493735d32b60fb6fa5975dd0eaacde087b0a4eeb7f13b7ef33077b12",
 )
-DEV_SPEAKERS = 8  # of the 74 training speakers, by a stable hash: the test part chooses nothing
+DEV_SPEAKERS = 8 / 74  # share of the training speakers, by a stable hash: the test part chooses nothing
 
 
 def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]]:
     """The official test part, and the official training part split by speaker into train (66) and dev (8)."""
     folder = ensure(ARCHIVE, corpora)
-    official = _part(folder, "train")
-    speakers = sorted({utterance.speaker for utterance in official}, key=stable_fraction)
-    dev = set(speakers[:DEV_SPEAKERS])
-    return {
-        "train": [utterance for utterance in official if utterance.speaker not in dev],
-        "dev": [replace(utterance, split="dev") for utterance in official if utterance.speaker in dev],
-        "test": _part(folder, "test"),
-    }
+    chosen = split_by(_part(folder, "train"), speaker_of, dev=DEV_SPEAKERS, test=0)
+    return {**chosen, "test": _part(folder, "test")}
 
 
 def _part(folder: Path, split: str) -> list[Utterance]:

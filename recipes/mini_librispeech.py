@@ -25,15 +25,22 @@ CHECKSUMS = {
     # torchaudio, src/torchaudio/datasets/librispeech.py
     "12/dev-clean": "sha256:76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3",
 }
-ARCHIVES = {
-    Path(place).name: Archive(
-        urls=(f"https://www.openslr.org/resources/{place}.tar.gz",),
-        folder=f"LibriSpeech/{Path(place).name}",
-        inside=f"LibriSpeech/{Path(place).name}",
-        checksum=checksum,
-    )
-    for place, checksum in CHECKSUMS.items()
-}
+
+
+def archives(checksums: Mapping[str, str]) -> dict[str, Archive]:
+    """Name of a part -> its archive, from OpenSLR's number and the name -> checksum."""
+    return {
+        Path(place).name: Archive(
+            urls=(f"https://www.openslr.org/resources/{place}.tar.gz",),
+            folder=f"LibriSpeech/{Path(place).name}",
+            inside=f"LibriSpeech/{Path(place).name}",
+            checksum=checksum,
+        )
+        for place, checksum in checksums.items()
+    }
+
+
+ARCHIVES = archives(CHECKSUMS)
 CHOOSING_SPEAKERS = 10  # of the dev part; figures are given for all its speakers, and for the others alone
 
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -144,6 +144,39 @@ def event_scalars() -> Callable[[Path], dict[str, list[tuple[int, float]]]]:
         return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
     return read
+
+
+@pytest.fixture
+def publish(tmp_path: Path) -> Iterator[Callable]:
+    """Offers files as the archive that a recipe downloads: the same but for its address and checksum."""
+    import hashlib
+    import threading
+    from dataclasses import replace
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    from miniatures import pack
+
+    shop = tmp_path / "shop"
+    shop.mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(shop))) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+
+        def offer(archive, files: dict[str, bytes]):
+            name = archive.urls[0].rpartition("/")[2]
+            content = pack(name, files)
+            (shop / name).write_bytes(content)
+            url = f"http://127.0.0.1:{server.server_port}/{name}"
+            return replace(archive, urls=(url,), checksum=f"sha256:{hashlib.sha256(content).hexdigest()}")
+
+        yield offer
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
