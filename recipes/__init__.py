@@ -18,21 +18,8 @@ from pathlib import Path
 from asr import Error, corpus
 from asr.corpus import CorpusError, Utterance, audio_files, report_problems, stable_fraction
 
-NAMES = (
-    "yesno",
-    "digits",
-    "an4",
-    "mini_librispeech",
-    "librispeech",
-    "ljspeech",
-    "vctk",
-    "cmu_arctic",
-    "speech_commands",
-    "common_voice",
-    "speechocean762",
-    "fleurs",
-    "english",
-)
+NOT_RECIPES = ("__init__", "archive")
+NAMES = tuple(sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in NOT_RECIPES))
 AGAIN = "Delete the corpus's folder, and it is downloaded again."
 
 

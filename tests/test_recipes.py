@@ -40,13 +40,13 @@ from recipes.archive import Archive
 
 
 def test_an_unknown_recipe_is_an_error() -> None:
-    with pytest.raises(Error, match="no recipe 'timit'; there are yesno, digits, an4"):
+    with pytest.raises(Error, match="no recipe 'timit'; there are an4, cmu_arctic, common_voice"):
         recipes.find("timit")
 
 
-def test_the_recipes_files_and_names_agree() -> None:
-    files = {path.stem for path in Path(recipes.__file__).parent.glob("*.py")} - {"__init__", "archive"}
-    assert files == set(recipes.NAMES) == {recipes.find(name).name for name in recipes.NAMES}
+def test_every_file_holds_the_recipe_of_its_name() -> None:
+    assert tuple(recipes.find(name).name for name in recipes.NAMES) == recipes.NAMES
+    assert {"yesno", "english"} <= set(recipes.NAMES)
 
 
 ARCHIVES = [

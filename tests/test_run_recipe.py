@@ -64,4 +64,4 @@ def test_the_list_of_recipes_is_quick_and_complete(tmp_path: Path) -> None:
 
 def test_no_recipe_is_wrong_usage(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, SCRIPT], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and "which recipe? There are yesno, digits" in done.stderr
+    assert done.returncode == 2 and "which recipe? There are an4, cmu_arctic" in done.stderr
