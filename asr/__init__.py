@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from asr.recognizer import Recognizer, Transcript
+    from asr.recognizer import Recognizer
+    from asr.transcript import Segment, Transcript, Word
 
-__all__ = ["Error", "Recognizer", "Transcript", "load"]
+__all__ = ["Error", "Recognizer", "Segment", "Transcript", "Word", "load"]
 __version__ = "0.1.0"
+BATCH_SECONDS = 160.0  # padded audio that is recognized at a time, in each thread
 HOT_WEIGHT = 8.0  # bonus of each word of a hot phrase, where none is given: a natural logarithm
 
 
@@ -30,6 +32,9 @@ def load(
     beam_size: int | None = None,
     hot_words: Mapping[str, float] | Collection[str] = (),
     hot_weight: float = HOT_WEIGHT,
+    device: str = "cpu",
+    threads: int | None = None,
+    batch_seconds: float = BATCH_SECONDS,
 ) -> Recognizer:
     """Load a model that ships with the package (by name) or a model file (by path).
 
@@ -40,19 +45,28 @@ def load(
             language model's file says; without one, greedily.
         hot_words: words and phrases that are likelier than usual, with weights of their own or all with `hot_weight`.
         hot_weight: bonus of each word of a phrase, a natural logarithm.
+        device: where the acoustic model runs, as torch names it: "cpu", "cuda"...
+        threads: batches that are recognized side by side; None: one a core, and one on a GPU.
+        batch_seconds: padded audio of a batch; less takes less memory.
 
     Raises:
-        asr.Error: no such model, or the file is not a model of this version; hot words that it cannot write.
+        asr.Error: no such model or device, or the file is not a model of this version; hot words that it cannot write.
     """
     from asr.recognizer import load as load_recognizer
 
-    return load_recognizer(name_or_path, lm, beam_size, hot_words, hot_weight)
+    return load_recognizer(
+        name_or_path, lm, beam_size, hot_words, hot_weight, device=device, threads=threads, batch_seconds=batch_seconds
+    )
 
 
 def __getattr__(name: str) -> type:
     # Lazily, so that `import asr` and light commands do not wait for torch.
-    if name in ("Recognizer", "Transcript"):
-        from asr import recognizer
+    if name == "Recognizer":
+        from asr.recognizer import Recognizer
 
-        return getattr(recognizer, name)
+        return Recognizer
+    if name in ("Segment", "Transcript", "Word"):
+        from asr import transcript
+
+        return getattr(transcript, name)
     raise AttributeError(f"module 'asr' has no attribute {name!r}")

@@ -18,6 +18,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol
 
@@ -69,6 +70,53 @@ def load(source: Source, offset: float = 0.0, duration: float | None = None) -> 
     with _naming(source), _opened(source) as reader:
         start, stop = _part(offset, duration, reader)
         return _assembled(_resampled(_mono_blocks(reader, start, stop), reader.rate))
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A recording that is being decoded, front to back.
+
+    Args:
+        duration: seconds; None where only the end will tell.
+        channels: how many the recording has.
+        blocks: (samples,) float32 mono at 16 kHz each, as `load` gives them but for the level: a signal that exceeds 1
+            stays as it is. Reading them raises AudioError where the recording is damaged.
+    """
+
+    duration: float | None
+    channels: int
+    blocks: Iterator[Samples]
+
+
+@contextlib.contextmanager
+def stream(
+    source: Source, channel: int | None = None, offset: float = 0.0, duration: float | None = None
+) -> Iterator[Stream]:
+    """Decode a recording, or a part of it, block by block, so that one of any length takes little memory.
+
+    Args:
+        channel: one of its channels, from 1; None: the mean of all.
+        offset, duration: the part, as for `load`.
+
+    Raises:
+        AudioError: as `load`; or it has no such channel.
+    """
+    with _naming(source), _opened(source) as reader:
+        if channel is not None and not 1 <= channel <= reader.channels:
+            raise AudioError(f"channel {channel} of a recording that has {reader.channels}; choose one that it has")
+        start, stop = _part(offset, duration, reader)
+        blocks = _resampled(_mono_blocks(reader, start, stop, channel), reader.rate)
+        seconds = None if stop is None else (stop - start) / reader.rate
+        yield Stream(seconds, reader.channels, _never_empty(blocks))
+
+
+def _never_empty(blocks: Iterable[Samples]) -> Iterator[Samples]:
+    """The same blocks; an error if there is not one sample in them."""
+    count = 0
+    for block in blocks:
+        count += len(block)
+        yield block
+    _not_empty(count)
 
 
 def duration(source: Source) -> float:
@@ -213,15 +261,21 @@ def _outside(start: int, stop: int | None, frames: int, rate: int) -> AudioError
     )
 
 
-def _mono_blocks(reader: _Reader, start: int = 0, stop: int | None = None) -> Iterator[Samples]:
-    """Decode from frame `start` up to `stop`, or to the end, to mono blocks at the recording's own rate."""
+def _mono_blocks(
+    reader: _Reader, start: int = 0, stop: int | None = None, channel: int | None = None
+) -> Iterator[Samples]:
+    """Decode from frame `start` up to `stop`, or to the end, to mono blocks at the recording's own rate.
+
+    Args:
+        channel: one channel, from 1; None: the mean of all.
+    """
     position = reader.skip(start) if start else 0
     step = max(1, _BLOCK // reader.channels)
     while stop is None or position < stop:
         block = reader.read(step if stop is None else min(step, stop - position))
         if not len(block):
             break
-        yield _mono(block, reader.rate, position)
+        yield _mono(block if channel is None else block[:, channel - 1 : channel], reader.rate, position)
         position += len(block)
     _check_end(reader, start, stop, position)
 
@@ -370,7 +424,7 @@ def _naming(source: Source) -> Iterator[None]:
 def _opened(source: Source) -> Iterator[_Reader]:
     """The decoder for a recording, which is checked first."""
     with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(_stream(source))
+        stream = stack.enter_context(_seekable(source))
         try:
             reader: _Reader = _SoundfileReader(stack.enter_context(_Sequential(checked(stream))))
         except (soundfile.SoundFileError, _UseFfmpeg) as error:
@@ -390,7 +444,7 @@ def _find_ffmpeg(why: Exception) -> str:
     return program
 
 
-def _stream(source: Source) -> BinaryIO:
+def _seekable(source: Source) -> BinaryIO:
     """Something not empty to read and seek in, at its start."""
     if isinstance(source, str | os.PathLike):
         stream = _open_file(Path(source))

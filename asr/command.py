@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import HOT_WEIGHT, Error, load
+from asr import BATCH_SECONDS, HOT_WEIGHT, Error, load
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
@@ -37,7 +37,7 @@ def add_model(arguments: argparse.ArgumentParser) -> None:
     )
     arguments.add_argument(
         "--beam-size",
-        type=_count,
+        type=count,
         metavar="N",
         help="prefixes that beam search keeps; 1 decodes greedily (default: what the language model's file says)",
     )
@@ -54,12 +54,31 @@ def add_model(arguments: argparse.ArgumentParser) -> None:
         metavar="X",
         help="bonus of each word of a phrase, a natural logarithm (default: %(default)g)",
     )
+    arguments.add_argument("--device", default="cpu", help="where the model runs, such as cuda (default: cpu)")
+    arguments.add_argument(
+        "--threads", type=count, metavar="N", help="batches that run side by side (default: one a core)"
+    )
+    arguments.add_argument(
+        "--batch-seconds",
+        type=_seconds,
+        default=BATCH_SECONDS,
+        metavar="S",
+        help="audio of a batch: less takes less memory (default: %(default)g)",
+    )
 
 
 def load_model(options: argparse.Namespace) -> Recognizer:
     """The recognizer that the options of `add_model` ask for."""
     hot = hot_words(options.hotwords, options.hotword_weight) if options.hotwords else {}
-    return load(options.model, options.lm, options.beam_size, hot)
+    return load(
+        options.model,
+        options.lm,
+        options.beam_size,
+        hot,
+        device=options.device,
+        threads=options.threads,
+        batch_seconds=options.batch_seconds,
+    )
 
 
 def hot_words(given: str, weight: float) -> dict[str, float]:
@@ -86,10 +105,18 @@ def hot_words(given: str, weight: float) -> dict[str, float]:
     return found
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A number from 1, as argparse's types are."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value:g} is no length; expected seconds above 0")
     return value
 
 

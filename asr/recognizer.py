@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asr import HOT_WEIGHT, Error, audio, checkpoint, decode
+from asr import BATCH_SECONDS, HOT_WEIGHT, Error, audio, checkpoint, decode
+from asr.align import words
 from asr.decode import BeamSearch, BeamSettings
 from asr.features import LogMel
+from asr.long import Cutter, Utterance, Window, windows
 from asr.model import AcousticModel
 from asr.text import Normalizer, Units
+from asr.transcript import Alternative, Segment, Transcript, Word
 
 if TYPE_CHECKING:
     from asr.ngram import NGram  # which brings numba, and greedy decoding should not wait for it
 
 MODELS = Path(__file__).parent / "models"
-BATCH_SECONDS = 160.0  # padded audio that is recognized at a time
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """The text of a recording.
-
-    Args:
-        text: as the model's normaliser would write it.
-        duration: length of the recording in seconds.
-    """
-
-    text: str
-    duration: float
+SEGMENT_PAUSE = 0.6  # s without a word that ends a segment
+Key = TypeVar("Key")
+NEVER = -1e3  # log-prob of what is not heard in silence
 
 
 class Recognizer:
     """Everything between samples and text, for one model. Inference runs in fp32.
+
+    Several threads may use one recognizer at a time.
 
     Args:
         model, features: the acoustic model, in evaluation mode, and the features that it reads.
@@ -47,6 +43,8 @@ class Recognizer:
         normalizer: what its training texts went through; a reference must go through it before it is compared.
         info: where the model came from, see `asr.checkpoint.Checkpoint`.
         search: beam search over its log-probs; None decodes greedily.
+        threads: batches that are recognized side by side.
+        batch_seconds: padded audio of a batch.
     """
 
     def __init__(
@@ -57,6 +55,8 @@ class Recognizer:
         normalizer: Normalizer,
         info: Mapping[str, object],
         search: BeamSearch | None = None,
+        threads: int = 1,
+        batch_seconds: float = BATCH_SECONDS,
     ) -> None:
         self.model = model
         self.features = features
@@ -64,6 +64,8 @@ class Recognizer:
         self.normalizer = normalizer
         self.info = info
         self.search = search
+        self.threads = threads
+        self.batch_seconds = batch_seconds
 
     @classmethod
     def from_checkpoint(cls, stored: checkpoint.Checkpoint, search: BeamSearch | None = None) -> Recognizer:
@@ -71,52 +73,93 @@ class Recognizer:
         model, features = stored.acoustic_model(), LogMel(stored.features)
         return cls(model, features, stored.alphabet, stored.normalizer, stored.info, search)
 
-    def transcribe(self, source: audio.Source | NDArray[np.float32]) -> Transcript:
-        """Transcribe one recording.
+    @property
+    def step(self) -> int:
+        """Samples from one output frame to the next."""
+        return self.features.config.hop_length * self.model.config.subsampling
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one output frame to the next."""
+        return self.step / audio.SAMPLE_RATE
+
+    @property
+    def between_words(self) -> str:
+        """What stands between two words: a space, or nothing where every token is a word."""
+        return " " if any(self.alphabet.opens_word(i) for i in range(1, len(self.alphabet))) else ""
+
+    def transcribe(
+        self, source: audio.Source | NDArray[np.float32], channel: int | None = None, n_best: int = 1
+    ) -> Transcript:
+        """Transcribe one recording of any length.
 
         Args:
             source: a file's path, its bytes, an open binary file, or (samples,) float32 mono at 16 kHz.
+            channel: one of the recording's channels, from 1; None: the mean of all.
+            n_best: how many alternatives of each segment to list; more than one takes beam search.
 
         Raises:
             asr.audio.AudioError: the recording cannot be read.
+            asr.Error: n_best without beam search.
         """
-        is_array = isinstance(source, np.ndarray)
-        samples = audio.from_array(source, audio.SAMPLE_RATE) if is_array else audio.load(source)
-        return self.transcribe_batch([samples])[0]
+        job = _Job(self)
+        segments = tuple(self._segments(job, source, channel, n_best))
+        return Transcript(segments, job.samples / audio.SAMPLE_RATE)
 
-    def transcribe_batch(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Transcript]:
-        """Transcribe several recordings in one padded batch; each gets the text that it gets alone.
+    def segments(
+        self, source: audio.Source | NDArray[np.float32], channel: int | None = None, n_best: int = 1
+    ) -> Iterator[Segment]:
+        """As `transcribe`, segment by segment while the recording is read: for long ones, in bounded memory."""
+        return self._segments(_Job(self), source, channel, n_best)
+
+    def _segments(
+        self, job: _Job, source: audio.Source | NDArray[np.float32], channel: int | None, n_best: int
+    ) -> Iterator[Segment]:
+        if isinstance(source, np.ndarray):
+            yield from self._segments_of(job, [audio.from_array(source, audio.SAMPLE_RATE)], n_best)
+            return
+        with audio.stream(source, channel) as stream:
+            yield from self._segments_of(job, stream.blocks, n_best)
+
+    def _segments_of(self, job: _Job, blocks: Iterable[NDArray[np.float32]], n_best: int) -> Iterator[Segment]:
+        for group in self._groups([(job, job.windows(blocks))]):
+            self._recognize(group, n_best)
+            yield from job.take()
+
+    def transcribe_many(self, waveforms: Sequence[NDArray[np.float32]], n_best: int = 1) -> list[Transcript]:
+        """Transcribe any number of recordings, those of like length together; each gets the text that it gets alone.
 
         Args:
             waveforms: (samples,) float32 mono at 16 kHz each, at least one sample.
+
+        Returns: the transcripts, in the order given.
         """
-        texts = self.decode(*self.log_probs(waveforms))
-        return [
-            Transcript(text, len(samples) / audio.SAMPLE_RATE) for text, samples in zip(texts, waveforms, strict=True)
-        ]
+        return [found for _, found in self.transcribe_all(enumerate([each] for each in waveforms), n_best)]
 
-    def decode(self, log_probs: NDArray[np.float32], lengths: NDArray[np.int64]) -> list[str]:
-        """The texts of a padded batch of log-probs, as `log_probs` gives them."""
-        if self.search is None:
-            hypotheses = decode.greedy(log_probs, lengths)
-        else:
-            hypotheses = [best for best, *_ in self.search(log_probs, lengths)]
-        return [self.text(hypothesis) for hypothesis in hypotheses]
-
-    def text(self, hypothesis: decode.Hypothesis) -> str:
-        """A hypothesis as text; spaces at its ends belong to no word."""
-        return " ".join(self.alphabet.decode(hypothesis.ids).split())
-
-    def transcribe_many(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Transcript]:
-        """Transcribe any number of recordings in batches of like length; the transcripts come in the order given.
+    def transcribe_all(
+        self, recordings: Iterable[tuple[Key, Iterable[NDArray[np.float32]] | Error]], n_best: int = 1
+    ) -> Iterator[tuple[Key, Transcript | Error]]:
+        """Transcribe recordings that come block by block, each as soon as it and those before it are done.
 
         Args:
-            waveforms: (samples,) float32 mono at 16 kHz each, at least one sample.
+            recordings: (samples,) float32 mono at 16 kHz each; no more than a group of windows lies in memory. What
+                could not even be opened is an error in its place. All blocks of one are taken before the next one.
+
+        Yields: the key of each recording with its transcript, or with the error that came while it was read.
         """
-        transcripts: dict[int, Transcript] = {}
-        for batch in length_batches([len(waveform) for waveform in waveforms]):
-            transcripts.update(zip(batch, self.transcribe_batch([waveforms[i] for i in batch]), strict=True))
-        return [transcripts[i] for i in range(len(waveforms))]
+        jobs: deque[tuple[Key, _Job]] = deque()
+
+        def started() -> Iterator[tuple[_Job, Iterator[Window]]]:
+            for key, blocks in recordings:
+                jobs.append((key, _Job(self, blocks if isinstance(blocks, Error) else None)))
+                if not isinstance(blocks, Error):
+                    yield jobs[-1][1], jobs[-1][1].windows(blocks)
+
+        for group in self._groups(started()):
+            self._recognize(group, n_best)
+            while jobs and jobs[0][1].done:
+                key, job = jobs.popleft()
+                yield key, job.result()
 
     def log_probs(self, waveforms: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """(B, T, V) log-probs of a padded batch and the (B,) frames of each recording."""
@@ -125,6 +168,174 @@ class Recognizer:
         with torch.inference_mode():
             log_probs, frames = self.model(*self.features(samples, lengths))
         return log_probs.cpu().numpy(), frames.cpu().numpy()
+
+    def long_log_probs(self, blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """(T, V) log-probs of a recording of any length.
+
+        Args:
+            blocks: (samples,) float32 mono at 16 kHz each.
+        """
+        job = _Job(self)
+        parts = [np.zeros((0, len(self.alphabet)), np.float32)]
+        for group in self._groups([(job, job.windows(blocks))]):
+            windows = [window for _, window in group]
+            parts += [window.kept(rows) for window, rows in zip(windows, self._rows(windows), strict=True)]
+        return np.concatenate(parts)
+
+    def text(self, hypothesis: decode.Hypothesis) -> str:
+        """A hypothesis as text; spaces at its ends belong to no word."""
+        return " ".join(self.alphabet.decode(hypothesis.ids).split())
+
+    def _groups(self, jobs: Iterable[tuple[_Job, Iterator[Window]]]) -> Iterator[list[tuple[_Job, Window]]]:
+        """The windows of recordings, one after the other, as many at a time as fill a batch for every thread."""
+        group: list[tuple[_Job, Window]] = []
+        seconds = 0.0
+        for job, parts in jobs:
+            for window in parts:
+                group.append((job, window))
+                job.waiting += 1
+                seconds += len(window.samples) / audio.SAMPLE_RATE
+                if seconds >= self.batch_seconds * self.threads:
+                    yield group
+                    group, seconds = [], 0.0
+        yield group
+
+    def _recognize(self, group: Sequence[tuple[_Job, Window]], n_best: int) -> None:
+        """Give each window's log-probs to its recording, and decode the utterances that are complete by them."""
+        found: list[tuple[_Job, Utterance]] = []
+        for (job, window), rows in zip(group, self._rows([window for _, window in group]), strict=True):
+            found += [(job, utterance) for utterance in job.add(window, rows)]
+        hypotheses = self._decode([utterance.log_probs for _, utterance in found], n_best)
+        for (job, utterance), best in zip(found, hypotheses, strict=True):
+            job.segments += self._to_segments(utterance, best)
+
+    def _rows(self, windows: Sequence[Window]) -> list[NDArray[np.float32]]:
+        """(T, V) log-probs of each window; those of like length are read together."""
+        rows = [np.zeros((0, self.model.config.vocab), np.float32)] * len(windows)
+        heard = [i for i, window in enumerate(windows) if not window.silent]
+        lengths = [len(windows[i].samples) for i in heard]
+        share = sum(lengths) / audio.SAMPLE_RATE / self.threads
+        batches = length_batches(lengths, min(self.batch_seconds, share))
+
+        def read(batch: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+            return self.log_probs([windows[heard[i]].samples for i in batch])
+
+        for batch, (log_probs, frames) in zip(batches, self._side_by_side(read, batches), strict=True):
+            for i, found, count in zip(batch, log_probs, frames, strict=True):
+                rows[heard[i]] = found[:count]
+        config = self.model.config
+        for i, window in enumerate(windows):
+            if window.silent:
+                frames = config.frames(self.features.config.frames(len(window.samples)))
+                rows[i] = _silence(frames, config.vocab)
+        return rows
+
+    def _side_by_side(self, function: Callable, items: Sequence) -> Iterator:
+        """The results for all items, from as many threads as it has."""
+        if self.threads == 1 or len(items) < 2:
+            return map(function, items)
+        with ThreadPoolExecutor(
+            min(self.threads, len(items)), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            return iter(list(pool.map(function, items)))
+
+    def _decode(self, utterances: Sequence[NDArray[np.float32]], n_best: int) -> list[list[decode.Hypothesis]]:
+        """The best hypotheses of each utterance."""
+        if self.search is not None:
+            return self.search.search_all(utterances, n_best, self.threads)
+        if n_best > 1:
+            raise Error("lists of alternatives need beam search; choose a beam_size above 1")
+        return [decode.greedy(rows[None], np.array([len(rows)])) for rows in utterances]
+
+    def _to_segments(self, utterance: Utterance, hypotheses: Sequence[decode.Hypothesis]) -> list[Segment]:
+        """The segments of an utterance: between pauses or, with alternatives, which have other pauses, the whole."""
+        texts = [self.text(hypothesis) for hypothesis in hypotheses]
+        if not texts[0]:
+            return []
+        found = self._words(utterance, hypotheses[0])
+        if len(hypotheses) == 1:
+            return [self._segment(part) for part in _between_pauses(found)]
+        listed = (Alternative(text, hypothesis.score) for text, hypothesis in zip(texts, hypotheses, strict=True))
+        return [replace(self._segment(found), text=texts[0], alternatives=tuple(listed))]
+
+    def _segment(self, found: Sequence[Word]) -> Segment:
+        text = self.between_words.join(word.text for word in found)
+        return Segment(text, found[0].start, found[-1].end, tuple(found))
+
+    def _words(self, utterance: Utterance, hypothesis: decode.Hypothesis) -> list[Word]:
+        spans = np.array([hypothesis.frames, hypothesis.ends], np.int64).T
+        start = utterance.start * self.frame_seconds
+        return words(self.alphabet, hypothesis.ids, spans, utterance.log_probs, self.frame_seconds, start)
+
+
+class _Job:
+    """A recording on its way to a transcript.
+
+    Attributes:
+        samples: how many have been read.
+        waiting: windows whose log-probs are still to come.
+        segments: found so far.
+        error: what ended it too early.
+    """
+
+    def __init__(self, recognizer: Recognizer, error: Error | None = None) -> None:
+        self._step = recognizer.step
+        self._cutter = Cutter(recognizer.alphabet, recognizer.frame_seconds)
+        self._complete = False
+        self.samples = 0
+        self.waiting = 0
+        self.segments: list[Segment] = []
+        self.error = error
+
+    @property
+    def done(self) -> bool:
+        """Whether all that there is of it has been read and recognized."""
+        return self._complete or (self.error is not None and not self.waiting)
+
+    def windows(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Window]:
+        """The windows of the recording; an error while it is read ends them, and is kept."""
+        try:
+            yield from windows(self._counted(blocks), self._step)
+        except Error as error:
+            self.error = error
+
+    def add(self, window: Window, log_probs: NDArray[np.float32]) -> list[Utterance]:
+        """Take a window's (T, V) log-probs; the utterances that are complete by them."""
+        self.waiting -= 1
+        self._complete = window.last
+        if window.whole:
+            return [Utterance(log_probs, 0)]
+        found = list(self._cutter.add(window.kept(log_probs)))
+        return [*found, *self._cutter.finish()] if window.last else found
+
+    def take(self) -> list[Segment]:
+        """The segments found since the last time; raises what went wrong meanwhile."""
+        if self.error:
+            raise self.error
+        taken, self.segments = self.segments, []
+        return taken
+
+    def result(self) -> Transcript | Error:
+        """What has become of it."""
+        return self.error or Transcript(tuple(self.segments), self.samples / audio.SAMPLE_RATE)
+
+    def _counted(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        for block in blocks:
+            self.samples += len(block)
+            yield block
+
+
+def _silence(frames: int, tokens: int) -> NDArray[np.float32]:
+    """(T, V) log-probs that hold the blank alone."""
+    log_probs = np.full((frames, tokens), NEVER, np.float32)
+    log_probs[:, decode.BLANK] = 0.0
+    return log_probs
+
+
+def _between_pauses(found: Sequence[Word]) -> Iterator[Sequence[Word]]:
+    """Cut words where there is a pause between them."""
+    cuts = [i for i, (word, after) in enumerate(pairwise(found), 1) if after.start - word.end >= SEGMENT_PAUSE]
+    return (found[start:end] for start, end in pairwise([0, *cuts, len(found)]))
 
 
 def length_batches(lengths: Sequence[int], seconds: float = BATCH_SECONDS) -> list[list[int]]:
@@ -167,11 +378,36 @@ def load(
     beam_size: int | None = None,
     hot_words: Mapping[str, float] | Collection[str] = (),
     hot_weight: float = HOT_WEIGHT,
+    device: str = "cpu",
+    threads: int | None = None,
+    batch_seconds: float = BATCH_SECONDS,
 ) -> Recognizer:
     """The recognizer of a model that ships (by name) or of a model file (by path); see `asr.load`."""
     path = find_model(name_or_path)
     stored = checkpoint.load(path)
-    return Recognizer.from_checkpoint(stored, _search(path, stored, lm, beam_size, hot_words, hot_weight))
+    search = _search(path, stored, lm, beam_size, hot_words, hot_weight)
+    place = _device(device)
+    recognizer = Recognizer.from_checkpoint(stored, search)
+    recognizer.threads = threads or (decode.cores() if place.type == "cpu" else 1)
+    recognizer.batch_seconds = batch_seconds
+    recognizer.model.to(place)
+    recognizer.features.to(place)
+    return recognizer
+
+
+def _device(name: str) -> torch.device:
+    """A device that is there.
+
+    Raises:
+        asr.Error: it is not, or torch knows no device of that name.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # what torch raises where it was built without CUDA
+        said = str(error).partition("\n")[0]
+        raise Error(f"device {name!r}: torch says {said!r}; choose cpu or a device that this machine has") from None
+    return device
 
 
 def _search(

@@ -1,142 +1,257 @@
-"""Transcribe recordings: `python -m asr.transcribe FILE... [--model NAME|PATH]`; the text goes to stdout."""
+"""Transcribe recordings: `python -m asr.transcribe FILE... [--format srt --output-dir DIR]`."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Error, command
+from asr import Error, command, sources
+from asr.formats import FORMATS
+from asr.outputs import ALL, Output, Progress, one_line
+from asr.sources import Recording
+from asr.transcript import Transcript
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from asr.recognizer import Recognizer, Transcript
+    from asr.reading import Reader
+    from asr.recognizer import Recognizer
 
 # `--help` and wrong usage answer at once: numpy, soundfile and torch are imported when there is something to do.
 
-GROUP_SECONDS = 300.0  # audio that is read before it is recognized: fills batches, and the first text comes soon
-OUTPUT = (
-    "The text goes to stdout, in UTF-8. For one file it is the text and nothing else; for several files, or a folder, "
-    "it is one line a recording: path, tab, text, in the order given, and sorted within a folder. A control character "
-    "in a path, such as a line break, is written as an escape (\\n). A recording that cannot be transcribed is named "
-    "on stderr, the others are transcribed all the same, and the exit status is 1. A name that begins with a dash is "
-    "given as ./-name.wav or after --."
-)
+MIX, EACH = "mix", "each"  # channels
+OF_MANY = ("json", "ctm")  # formats whose lines say which recording they belong to
+EXAMPLES = """\
+examples:
+  python -m asr.transcribe talk.mp3                                  the text, and nothing else
+  python -m asr.transcribe talk.mp3 --format srt > talk.srt          subtitles
+  python -m asr.transcribe interviews --format all --output-dir out  each recording of a folder, in every format
+  python -m asr.transcribe call.wav --channel each --format json     each side of a telephone call by itself
+  arecord -f cd -d 10 | python -m asr.transcribe -                   from a pipe
+
+Without --format the text goes to stdout, in one line; for several recordings, or a folder, in a line each: path, tab,
+text, in the order given, and sorted within a folder. A control character in a path, such as a line break, is written
+as an escape (\\n). A recording that cannot be transcribed is named on stderr, the others are transcribed all the same,
+and the exit status is 1. A name that begins with a dash is given as ./-name.wav or after --.
+"""
 
 
 def transcribe(
-    recognizer: Recognizer, sources: Iterable[str], group_seconds: float = GROUP_SECONDS
-) -> Iterator[tuple[str, Transcript | Error]]:
-    """Transcribe files and folders.
-
-    Recordings are read in the order given until there are `group_seconds` of audio, and these are recognized together;
-    nothing is read ahead of a group whose results have not been taken.
+    recognizer: Recognizer,
+    reader: Reader,
+    recordings: Iterable[Recording | Error],
+    channel: str | int = MIX,
+    n_best: int = 1,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Recording | None, Transcript | Error]]:
+    """Transcribe recordings of any length, as they come.
 
     Args:
-        sources: paths of recordings and of folders, which are searched for recordings.
+        recordings: errors among them are passed on in their place.
+        channel: "mix", "each" or a number from 1.
+        n_best: alternatives to list of each segment.
+        progress: is told how much has been read.
 
-    Yields: the path of every recording, in order, with its transcript, or the error that says why it has none.
+    Yields: in the same order every recording (None for an error among them) with its transcript, or with the error
+        that says why it has none.
     """
-    for group in _groups(_read_all(sources), group_seconds):
-        readable = [samples for _, samples in group if not isinstance(samples, Error)]
-        transcripts = iter(recognizer.transcribe_many(readable))
-        for path, samples in group:
-            yield path, samples if isinstance(samples, Error) else next(transcripts)
+    parts = (part for recording in recordings for part in _opened(reader, recording, channel, progress or Progress()))
+    channels: list[Transcript | Error] = []
+    for (recording, last), result in recognizer.transcribe_all(parts, n_best):
+        channels.append(result)
+        if last:
+            yield recording, channels[0] if channel != EACH else _side_by_side(channels)
+            channels = []
 
 
-def _read_all(sources: Iterable[str]) -> Iterator[tuple[str, NDArray[np.float32] | Error]]:
-    """The path of every recording with its samples, or with the error that says why they cannot be read."""
-    for source in sources:
-        try:
-            paths = _recordings(source) if os.path.isdir(source) else [source]
-        except (Error, OSError) as error:
-            yield source, _named(source, error)
-            continue
-        for path in paths:
-            yield path, _read(path)
-
-
-def _recordings(folder: str) -> list[str]:
-    """Paths of all recordings below a folder, sorted; they begin with its name as it was given."""
-    from asr.audio import EXTENSIONS
-    from asr.corpus import audio_files
-
-    paths = [os.path.join(folder, path.relative_to(folder)) for path in audio_files(Path(folder))]
-    if not paths:
-        raise Error(f"{folder}: no recordings in this folder (names that end in {', '.join(sorted(EXTENSIONS))})")
-    return paths
-
-
-def _read(path: str) -> NDArray[np.float32] | Error:
-    from asr import audio
-
+def _opened(
+    reader: Reader, recording: Recording | Error, channel: str | int, progress: Progress
+) -> Iterator[tuple[tuple[Recording | None, bool], Iterator[NDArray[np.float32]] | Error]]:
+    """The blocks of a recording, or of one channel after the other; beside it, and whether no more of it comes."""
+    if isinstance(recording, Error):
+        yield (None, True), recording
+        return
+    number, more = (1 if channel == EACH else None if channel == MIX else channel), True
     try:
-        return audio.load(path)
-    except (Error, OSError) as error:
-        return _named(path, error)
+        with sources.seekable(recording.path) as path:
+            while more:
+                with reader.stream(path, number, recording.offset, recording.duration) as stream:
+                    more = channel == EACH and number < stream.channels
+                    progress.opened(stream.duration)
+                    yield (recording, not more), _blocks(stream.blocks, path, recording, progress)
+                number = number and number + 1
+    except Error as error:
+        yield (recording, True), _rename(error, path, recording)
+    except OSError as error:
+        yield (recording, True), Error(f"{recording.path}: it cannot be read: {error}")
 
 
-def _named(path: str, error: Exception) -> Error:
-    """An error of ours, which names the path by itself, or one of the system, which need not."""
-    return error if isinstance(error, Error) else Error(f"{path}: it cannot be read: {error}")
-
-
-def _groups(
-    recordings: Iterable[tuple[str, NDArray[np.float32] | Error]], seconds: float
-) -> Iterator[list[tuple[str, NDArray[np.float32] | Error]]]:
-    """Cut a sequence of recordings where it has at least so much audio."""
+def _blocks(
+    blocks: Iterable[NDArray[np.float32]], path: str, recording: Recording, progress: Progress
+) -> Iterator[NDArray[np.float32]]:
     from asr.audio import SAMPLE_RATE
 
-    group: list[tuple[str, NDArray[np.float32] | Error]] = []
-    count = 0
-    for path, samples in recordings:
-        group.append((path, samples))
-        count += 0 if isinstance(samples, Error) else len(samples)
-        if count >= seconds * SAMPLE_RATE:
-            yield group
-            group, count = [], 0
-    if group:
-        yield group
+    try:
+        for block in blocks:
+            yield block
+            progress.heard(len(block) / SAMPLE_RATE)
+    except Error as error:
+        raise _rename(error, path, recording) from None
+
+
+def _rename(error: Error, path: str, recording: Recording) -> Error:
+    """An error that names a recording as it was given, not the copy that was read."""
+    return Error(str(error).replace(path, recording.path, 1))
+
+
+def _side_by_side(channels: Sequence[Transcript | Error]) -> Transcript | Error:
+    """The transcripts of all channels of a recording in one."""
+    for result in channels:
+        if isinstance(result, Error):
+            return result
+    segments = [
+        replace(segment, channel=number)
+        for number, transcript in enumerate(channels, 1)
+        for segment in transcript.segments
+    ]
+    segments.sort(key=lambda segment: (segment.start, segment.channel))
+    return Transcript(tuple(segments), max(transcript.duration for transcript in channels))
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     arguments = argparse.ArgumentParser(
-        prog="python -m asr.transcribe", description="Turn recordings of speech into text.", epilog=OUTPUT
+        prog="python -m asr.transcribe",
+        description="Turn recordings of speech, of any length and format, into text, with times or as subtitles.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     arguments.add_argument(
         "files",
-        nargs="+",
+        nargs="*",
         metavar="FILE",
-        help="recordings in any format that soundfile or an installed ffmpeg reads, and folders, searched recursively",
+        help="recordings in any format that soundfile or an installed ffmpeg reads; folders, searched recursively; "
+        "patterns; - for standard input",
+    )
+    arguments.add_argument(
+        "--manifest", type=Path, help="recordings, or parts of them, that a manifest or folder names"
+    )
+    arguments.add_argument("--split", help="only this split of the manifest")
+    arguments.add_argument(
+        "--channel",
+        type=_channel,
+        default=MIX,
+        metavar="N|mix|each",
+        help="one channel, from 1; the mean of all; or each by itself (default: mix)",
+    )
+    output = arguments.add_argument_group("output")
+    output.add_argument(
+        "--format",
+        choices=(*FORMATS, ALL),
+        help="txt: a line for each segment; json: all that is known; srt, vtt: subtitles; tsv, ctm, textgrid: tables "
+        "for other programs; all takes --output-dir (default: the text in one line)",
+    )
+    output.add_argument(
+        "--output-dir", type=Path, metavar="DIR", help="write a file for each recording and format here"
+    )
+    output.add_argument("--skip-existing", action="store_true", help="leave out recordings whose files are there")
+    output.add_argument(
+        "--n-best",
+        type=command.count,
+        default=1,
+        metavar="N",
+        help="list so many alternatives of each segment in json, by beam search",
     )
     command.add_model(arguments)
     return arguments
 
 
+def _channel(text: str) -> str | int:
+    return text if text in (MIX, EACH) else command.count(text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Status 1 if a recording could not be transcribed; the others are."""
     options = parser().parse_args(argv)
-    labelled = len(options.files) > 1 or os.path.isdir(options.files[0])
-    status = 0
-    for path, result in transcribe(command.load_model(options), options.files):
-        if isinstance(result, Error):
-            print(f"error: {_one_line(str(result))}", file=sys.stderr)
-            status = command.FAILED
-        else:
-            print(f"{_one_line(path)}\t{result.text}" if labelled else result.text, flush=True)
+    check_usage(options)
+    from asr.reading import Reader  # starts its process while torch is being imported
+
+    with Reader() as reader:
+        recognizer = command.load_model(options)
+        recordings = _recordings(options)
+        written = Output(options, _are_many(options))
+        with Progress() as progress:
+            status = 0
+            wanted = (each for each in recordings if isinstance(each, Error) or not written.exists(each))
+            results = transcribe(recognizer, reader, wanted, options.channel, options.n_best, progress)
+            for recording, result in results:
+                if recording is None or isinstance(result, Error):
+                    progress.say(f"error: {one_line(str(result))}")
+                    status = command.FAILED
+                else:
+                    written.add(recording, result)
     return status
 
 
-def _one_line(text: str) -> str:
-    """Escapes in place of control characters, which would end a line or a field, or steer the terminal."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: ascii(match[0])[1:-1], text)
+def check_usage(options: argparse.Namespace) -> None:
+    """See that the options belong together, before any work is done.
+
+    Raises:
+        command.UsageError: they do not; says which, and what to do.
+    """
+    if not options.files and options.manifest is None:
+        raise command.UsageError("name what to transcribe: files, folders, - for standard input, or --manifest FILE")
+    if options.split and options.manifest is None:
+        raise command.UsageError("--split belongs to --manifest")
+    if options.output_dir is None:
+        if options.skip_existing:
+            raise command.UsageError("--skip-existing belongs to --output-dir")
+        if options.format == ALL:
+            raise command.UsageError("--format all writes several files; say where (--output-dir DIR)")
+        if options.format not in (None, *OF_MANY) and _are_many(options):
+            raise command.UsageError(
+                f"--format {options.format} holds one recording; name a folder for the files (--output-dir DIR), or "
+                f"choose {' or '.join(OF_MANY)}"
+            )
+    if options.n_best > 1 and options.format not in ("json", ALL):
+        raise command.UsageError("--n-best lists alternatives in json; choose --format json")
+
+
+def _are_many(options: argparse.Namespace) -> bool:
+    """Whether there may be several recordings, so that each is labelled."""
+    return options.manifest is not None or len(options.files) > 1 or not _is_one(options.files[0])
+
+
+def _is_one(source: str) -> bool:
+    found = list(sources.recordings([source])) if not os.path.isdir(source) else []
+    return len(found) == 1 and (isinstance(found[0], Error) or found[0].path == source)
+
+
+def _recordings(options: argparse.Namespace) -> Iterable[Recording | Error]:
+    """What is to be transcribed; where files are written, no two recordings may have the same.
+
+    Raises:
+        command.UsageError: two would write the same file.
+    """
+    named = sources.recordings(options.files)
+    if options.manifest is not None:
+        named = [*named, *sources.of_manifest(options.manifest, options.split)]
+    if options.output_dir is None:
+        return named
+    named, names = list(named), {}
+    for recording in named:
+        if not isinstance(recording, Error) and names.setdefault(recording.name, recording) != recording:
+            raise command.UsageError(
+                f"{recording.path} and {names[recording.name].path} would be written to the same file, "
+                f"{recording.name}.*; give them other names, or transcribe them into two folders"
+            )
+    return named
 
 
 if __name__ == "__main__":

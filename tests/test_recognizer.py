@@ -57,8 +57,8 @@ def test_padding_changes_no_log_prob(tiny: Recognizer, waveforms: list[np.ndarra
 def test_batches_change_no_text(tiny: Recognizer, waveforms: list[np.ndarray]) -> None:
     alone = [tiny.transcribe(waveform).text for waveform in waveforms]
     assert len(set(alone)) == len(alone)  # a mix-up would show
-    assert [transcript.text for transcript in tiny.transcribe_batch(waveforms)] == alone
-    assert [transcript.text for transcript in tiny.transcribe_batch(waveforms[::-1])] == alone[::-1]
+    assert [transcript.text for transcript in tiny.transcribe_many(waveforms)] == alone
+    assert [transcript.text for transcript in tiny.transcribe_many(waveforms[::-1])] == alone[::-1]
 
 
 def test_many_recordings_keep_their_order(tiny: Recognizer, waveforms: list[np.ndarray]) -> None:
@@ -126,7 +126,13 @@ def test_a_model_that_gives_nan_is_an_error(tiny_model: Path) -> None:
     broken = asr.load(str(tiny_model))
     broken.model.output.bias.data[0] = torch.nan
     with pytest.raises(asr.Error, match="log_probs hold NaN"):
-        broken.transcribe(np.zeros(16_000, np.float32))
+        broken.transcribe(np.full(16_000, 0.1, np.float32))
+
+
+def test_silence_is_no_speech(tiny: Recognizer) -> None:
+    for seconds in (1, 100):
+        transcript = tiny.transcribe(np.zeros(seconds * 16_000, np.float32))
+        assert transcript == asr.Transcript((), float(seconds)) and transcript.text == ""
 
 
 # Models
@@ -159,8 +165,8 @@ def test_importing_the_package_is_light() -> None:
     code = (
         "import sys, asr\n"
         "assert not {'torch', 'numpy', 'soundfile'} & sys.modules.keys()\n"
-        "from asr import Recognizer, Transcript\n"
-        "assert Transcript('a', 1.0).text == 'a' and Recognizer.__module__ == 'asr.recognizer'\n"
+        "from asr import Recognizer, Segment, Transcript, Word\n"
+        "assert Transcript((Segment('a', 0.0, 1.0),), 1.0).text == 'a' and Recognizer.__module__ == 'asr.recognizer'\n"
         "import asr.transcribe\n"
         "assert not callable(asr.transcribe)\n"
     )

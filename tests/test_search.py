@@ -52,7 +52,7 @@ def test_without_a_language_model_or_a_beam_it_decodes_greedily(model: Path, rec
 def test_batches_change_no_text(model: Path, recordings: list[Path]) -> None:
     recognizer, waveforms = asr.load(str(model)), [audio.load(path) for path in recordings]
     alone = [recognizer.transcribe(waveform).text for waveform in waveforms]
-    assert [transcript.text for transcript in recognizer.transcribe_batch(waveforms)] == alone
+    assert [transcript.text for transcript in recognizer.transcribe_many(waveforms)] == alone
 
 
 @pytest.mark.parametrize("more", [[], ["--lm", "none"]])

@@ -16,7 +16,10 @@ import pytest
 
 import asr
 from asr import corpus, transcribe
+from asr.reading import Reader
 from asr.recognizer import Recognizer
+from asr.sources import Recording
+from asr.sources import recordings as find
 
 PROJECT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "asr.transcribe"]
@@ -149,29 +152,33 @@ def test_a_recording_from_a_pipe(tiny_model: Path, recordings: list[Path], texts
 # Order and batches
 
 
-def test_batches_change_neither_text_nor_order(tiny: Recognizer, recordings: list[Path], texts: list[str]) -> None:
+def test_batches_change_neither_text_nor_order(tiny_model: Path, recordings: list[Path], texts: list[str]) -> None:
     sources = [str(path) for path in recordings] * 3
     expected = list(zip(sources, texts * 3, strict=True))
     for seconds in (0.1, 6.0, 1000.0):
-        results = transcribe.transcribe(tiny, sources, group_seconds=seconds)
-        assert [(path, transcript.text) for path, transcript in results] == expected
+        recognizer = asr.load(str(tiny_model), batch_seconds=seconds)
+        with Reader() as reader:
+            results = list(transcribe.transcribe(recognizer, reader, find(sources)))
+        assert [(recording.path, transcript.text) for recording, transcript in results] == expected
 
 
 def test_texts_come_before_later_recordings_are_read(
-    tiny: Recognizer, recordings: list[Path], texts: list[str]
+    tiny_model: Path, recordings: list[Path], texts: list[str]
 ) -> None:
     given = []
 
-    def sources() -> Iterator[str]:
+    def sources() -> Iterator[Recording | asr.Error]:
         for path in recordings:
             given.append(path)
-            yield str(path)
+            yield from find([str(path)])
 
-    results = transcribe.transcribe(tiny, sources(), group_seconds=3.0)  # the first lasts 3.1 s, the next two 5.4 s
-    assert next(results)[1].text == texts[0]
-    assert given == recordings[:1]
-    assert next(results)[1].text == texts[1]
-    assert given == recordings[:3]
+    recognizer = asr.load(str(tiny_model), threads=1, batch_seconds=3.0)  # the first lasts 3.1 s, the next two 5.4 s
+    with Reader() as reader:
+        results = transcribe.transcribe(recognizer, reader, sources())
+        assert next(results)[1].text == texts[0]
+        assert given == recordings[:1]
+        assert next(results)[1].text == texts[1]
+        assert given == recordings[:3]
 
 
 # Faults
@@ -227,12 +234,31 @@ def test_something_that_is_not_a_model(recordings: list[Path], run_module: Calla
     assert result.stderr.startswith("error: model 'klingon': no such file; expected a model file")
 
 
-@pytest.mark.parametrize("arguments", [[], ["--model", "en"], ["x.wav", "--modle", "en"], ["x.wav", "--model"]])
+@pytest.mark.parametrize("arguments", [["x.wav", "--modle", "en"], ["x.wav", "--model"]])
 def test_wrong_usage(arguments: list[str], run_module: Callable) -> None:
     result = run_module("asr.transcribe", *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("usage: python -m asr.transcribe")
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "name what to transcribe"),
+        (["--model", "en"], "name what to transcribe"),
+        (["a.wav", "--split", "test"], "--split belongs to --manifest"),
+        (["a.wav", "--skip-existing"], "--skip-existing belongs to --output-dir"),
+        (["a.wav", "--format", "all"], "say where (--output-dir DIR)"),
+        (["a.wav", "b.wav", "--format", "srt"], "--format srt holds one recording"),
+        (["a.wav", "--n-best", "3"], "--n-best lists alternatives in json"),
+        (["a/x.wav", "b/x.flac", "--output-dir", "out"], "a/x.wav would be written to the same file, x.*"),
+    ],
+)
+def test_options_that_do_not_belong_together(arguments: list[str], said: str, run_module: Callable) -> None:
+    result = run_module("asr.transcribe", *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ") and said in result.stderr and result.stderr.count("\n") == 1
 
 
 # Ctrl-C and closed pipes

@@ -53,5 +53,5 @@ class DevSet:
 
 def _texts(recognizer: Recognizer, waveforms: list) -> list[str]:
     readable = [waveform for waveform in waveforms if len(waveform)]
-    transcripts = iter(recognizer.transcribe_batch(readable) if readable else ())
+    transcripts = iter(recognizer.transcribe_many(readable))
     return [next(transcripts).text if len(waveform) else "" for waveform in waveforms]

@@ -1,0 +1,101 @@
+"""Where the transcribing command's results go: to stdout or files; and how far it is, on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.formats import FORMATS, render, write
+from asr.sources import Recording
+from asr.transcript import Transcript
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+ALL = "all"  # formats
+
+
+class Output:
+    """Where transcripts go: to stdout or to files.
+
+    Args:
+        labelled: whether each line of stdout says which recording it belongs to.
+    """
+
+    def __init__(self, options: argparse.Namespace, labelled: bool) -> None:
+        self._folder: Path | None = options.output_dir
+        self._formats = list(FORMATS) if options.format == ALL else [options.format or "txt"]
+        self._plain = options.format is None
+        self._skip = options.skip_existing
+        self._labelled = labelled
+
+    def exists(self, recording: Recording) -> bool:
+        """Whether it is to be left out, since all its files are there."""
+        return self._skip and all(path.exists() for path in self._paths(recording).values())
+
+    def add(self, recording: Recording, transcript: Transcript) -> None:
+        """Write a transcript."""
+        if self._folder is not None:
+            for format, path in self._paths(recording).items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write(path, transcript, format, recording.name)
+            return
+        print(self._rendered(recording, transcript), end="", flush=True)
+
+    def _rendered(self, recording: Recording, transcript: Transcript) -> str:
+        if self._plain:
+            label = f"{one_line(recording.label)}\t" if self._labelled else ""
+            return f"{label}{transcript.text}\n"
+        if self._labelled and self._formats == ["json"]:
+            return json.dumps({"path": recording.label, **transcript.to_dict()}, ensure_ascii=False) + "\n"
+        return render(transcript, self._formats[0], recording.name)
+
+    def _paths(self, recording: Recording) -> dict[str, Path]:
+        """Format -> file."""
+        assert self._folder is not None
+        return {format: self._folder / f"{recording.name}{FORMATS[format].suffix}" for format in self._formats}
+
+
+class Progress:
+    """How much has been heard, and how long the rest will take, on a terminal; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            form = "{percentage:3.0f}% |{bar}| {elapsed} elapsed, {remaining} left"
+            self._bar = tqdm(total=0, leave=False, delay=2, dynamic_ncols=True, bar_format=form)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def opened(self, seconds: float | None) -> None:
+        """A recording has been opened that is so long, if its header says so."""
+        if self._bar is not None:
+            self._bar.total += seconds or 0.0
+
+    def heard(self, seconds: float) -> None:
+        """So many more seconds have been read."""
+        if self._bar is not None:
+            self._bar.update(seconds)
+
+    def say(self, line: str) -> None:
+        """A line on stderr that does not break the bar."""
+        if self._bar is None:
+            print(line, file=sys.stderr)
+        else:
+            self._bar.write(line, file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """Escapes in place of control characters, which would end a line or a field, or steer the terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: ascii(match[0])[1:-1], text)

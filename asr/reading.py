@@ -1,0 +1,190 @@
+"""Recordings read in a process of their own, so that a file that crashes its decoder costs that file alone.
+
+What reads audio formats is old C code, and recordings come from anywhere. The command line therefore lets a child
+decode them, with a limit on its memory and on how long it may be silent, and starts another where a file has ended it.
+
+A request is a line of JSON on the child's stdin. The answer on its stdout is, each with its length in front (uint32,
+little-endian): JSON with `duration` and `channels`, or with `error`; then blocks of float32 samples, an empty block at
+the end, and JSON again, with `error` if the recording went wrong on the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+
+from asr.audio import AudioError, Samples, Stream, stream
+
+MEMORY = 4 << 30  # bytes of address space that the child may take
+PATIENCE = 120.0  # s without a byte from the child: it hangs
+_LENGTH = struct.Struct("<I")  # bytes
+
+
+class Reader:
+    """Reads recordings in a child process, which begins to start at once; a context manager.
+
+    Args:
+        patience: seconds that the child may be silent.
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
+        self._child = self._start()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop()
+
+    @contextlib.contextmanager
+    def stream(
+        self, path: str, channel: int | None = None, offset: float = 0.0, duration: float | None = None
+    ) -> Iterator[Stream]:
+        """As `asr.audio.stream`, for a path.
+
+        Raises:
+            AudioError: as there; or the file has crashed the decoder, or made it hang.
+        """
+        if self._child.poll() is not None:
+            self._child = self._start()
+        # The child has this one's folder, so that a relative path means the same; bytes that are no Unicode survive.
+        request = {"path": os.fsencode(path).hex(), "channel": channel, "offset": offset, "duration": duration}
+        state = {"ended": False}
+        try:
+            self._send(path, request)
+            header = json.loads(self._part(path))
+            state["ended"] = "error" in header
+            _raise(header)
+            yield Stream(header["duration"], header["channels"], self._blocks(path, state))
+        finally:
+            if not state["ended"]:  # the rest is not wanted
+                self._stop()
+
+    def _blocks(self, path: str, state: dict[str, bool]) -> Iterator[Samples]:
+        while block := self._part(path):
+            yield np.frombuffer(block, np.float32)
+        last = json.loads(self._part(path))
+        state["ended"] = True
+        _raise(last)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", "from asr.reading import serve; serve()"]
+        folder = str(Path(__file__).resolve().parents[1])
+        paths = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env={**os.environ, "PYTHONPATH": paths}
+        )
+
+    def _stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._child.kill()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._child.wait()
+
+    def _send(self, path: str, request: dict[str, object]) -> None:
+        try:
+            assert self._child.stdin is not None
+            self._child.stdin.write(json.dumps(request).encode() + b"\n")
+        except BrokenPipeError:
+            raise self._crashed(path) from None
+
+    def _part(self, path: str) -> bytes:
+        """The next part of the answer."""
+        return self._read(path, _LENGTH.unpack(self._read(path, _LENGTH.size))[0])
+
+    def _read(self, path: str, count: int) -> bytes:
+        """So many bytes from the child."""
+        assert self._child.stdout is not None
+        child, data, hung = self._child, bytearray(), threading.Event()
+
+        def end() -> None:
+            hung.set()
+            child.kill()
+
+        while len(data) < count:
+            clock = threading.Timer(self._patience, end)
+            clock.daemon = True
+            clock.start()
+            part = self._child.stdout.read(count - len(data))
+            clock.cancel()
+            if hung.is_set():
+                raise AudioError(
+                    f"{path}: its decoder was silent for {self._patience:g} s; the recording is damaged: copy it "
+                    "again or convert it to wav"
+                )
+            if not part:
+                raise self._crashed(path)
+            data += part
+        return bytes(data)
+
+    def _crashed(self, path: str) -> AudioError:
+        """Why the child has gone."""
+        status = self._child.wait()
+        ended = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        return AudioError(
+            f"{path}: its decoder crashed ({ended}); the recording is damaged: copy it again or convert it to wav"
+        )
+
+
+def _raise(answer: dict[str, Any]) -> None:
+    if "error" in answer:
+        raise AudioError(answer["error"])
+
+
+def serve() -> None:
+    """The child: answers requests until its stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
+    _limit_memory()
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        _answer(answers, os.fsdecode(bytes.fromhex(request.pop("path"))), request)
+
+
+def _answer(answers: IO[bytes], path: str, part: dict[str, Any]) -> None:
+    begun, problem = False, {}
+    try:
+        with stream(path, **part) as recording:
+            _tell(answers, json.dumps({"duration": recording.duration, "channels": recording.channels}).encode())
+            begun = True
+            for block in recording.blocks:
+                if len(block):
+                    _tell(answers, np.ascontiguousarray(block).tobytes())
+    except AudioError as error:
+        problem = {"error": str(error)}
+    except (OSError, MemoryError) as error:
+        problem = {"error": f"{path}: it cannot be read: {error or 'it takes more memory than there is'}"}
+    if begun:
+        _tell(answers, b"")
+    _tell(answers, json.dumps(problem).encode())
+
+
+def _tell(answers: IO[bytes], part: bytes) -> None:
+    rest = memoryview(_LENGTH.pack(len(part)) + part)
+    while rest:
+        rest = rest[answers.write(rest) :]
+
+
+def _limit_memory() -> None:
+    """So that a header that announces too much is an error, not the end of other programs."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has none; a limit may be set already
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

@@ -1,0 +1,118 @@
+"""What a command line names: files, folders, patterns, standard input, a manifest -> recordings."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr import Error
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording, or a part of one.
+
+    Args:
+        label: what to call it: its path as it was given or, in a manifest, its id.
+        path: the file.
+        name: of what is written about it, without a suffix: relative, with the folders below the one that was given.
+        offset, duration: the part in seconds; None: to the end.
+    """
+
+    label: str
+    path: str
+    name: str
+    offset: float = 0.0
+    duration: float | None = None
+
+
+def recordings(given: Sequence[str]) -> Iterator[Recording | Error]:
+    """The recordings that these names stand for, in this order and sorted within a folder or a pattern.
+
+    Args:
+        given: files; folders, searched recursively; patterns as *.mp3 where no file has that name; "-" for stdin.
+
+    Yields: recordings and, in place of what is not there, the errors that say so. A file is not looked at.
+    """
+    for source in given:
+        try:
+            yield from _expand(source)
+        except Error as error:
+            yield error
+        except OSError as error:
+            yield Error(f"{source}: it cannot be read: {error}")
+
+
+def _expand(source: str) -> Iterator[Recording]:
+    if source == STDIN:
+        yield Recording(STDIN, STDIN, "stdin")
+    elif os.path.isdir(source):
+        yield from _of_folder(source)
+    elif not os.path.lexists(source) and glob.has_magic(source):
+        found = sorted(path for path in glob.glob(source, recursive=True) if not os.path.isdir(path))
+        if not found:
+            raise Error(f"{source}: no file has a name like that")
+        yield from map(_of_file, found)
+    else:
+        yield _of_file(source)
+
+
+def _of_file(path: str) -> Recording:
+    return Recording(path, path, os.path.splitext(os.path.basename(path))[0])
+
+
+def _of_folder(folder: str) -> Iterator[Recording]:
+    """All recordings below a folder, sorted; their paths begin with its name as it was given."""
+    from asr.audio import EXTENSIONS
+    from asr.corpus import audio_files
+
+    found = [path.relative_to(folder) for path in audio_files(Path(folder))]
+    if not found:
+        raise Error(f"{folder}: no recordings in this folder (names that end in {', '.join(sorted(EXTENSIONS))})")
+    for path in found:
+        joined = os.path.join(folder, path)
+        yield Recording(joined, joined, os.path.splitext(path)[0])
+
+
+def of_manifest(path: Path, split: str | None = None) -> list[Recording]:
+    """The utterances of a manifest or another corpus that `asr.corpus` reads, named by their ids."""
+    from asr import corpus
+
+    return [
+        Recording(each.id, str(each.audio), each.id.lstrip("/"), each.offset, each.duration)
+        for each in corpus.read(path, split)
+    ]
+
+
+@contextlib.contextmanager
+def seekable(path: str) -> Iterator[str]:
+    """A path that can be read more than once: itself or, of standard input and pipes, that of a copy."""
+    if path != STDIN and not _is_pipe(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="asr-") as folder:
+        copy = os.path.join(folder, "recording")
+        with _source(path) as source, open(copy, "wb") as file:
+            shutil.copyfileobj(source, file)
+        yield copy
+
+
+def _is_pipe(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _source(path: str) -> contextlib.AbstractContextManager:
+    return contextlib.nullcontext(sys.stdin.buffer) if path == STDIN else open(path, "rb")

@@ -1,0 +1,231 @@
+"""Long recordings: windows and utterances hold all of a recording once, and are cut in silence, never in a word."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import asr
+from asr import audio, long
+from asr.long import Cutter, windows
+from asr.recognizer import Recognizer
+from asr.text import Alphabet, Subwords
+
+RATE = audio.SAMPLE_RATE
+STEP = 640
+FRAME = STEP / RATE  # s
+LETTERS = Alphabet.from_texts(["ab c"])
+BLANK, SPACE = 0, LETTERS.encode(" ")[0]
+
+
+# Windows
+
+
+def speech(seconds: float, pauses: list[float], rng: np.random.Generator) -> np.ndarray:
+    """Noise with silence of half a second around these times."""
+    samples = rng.normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
+    for pause in pauses:
+        samples[round((pause - 0.25) * RATE) : round((pause + 0.25) * RATE)] = 0.0
+    return samples
+
+
+@settings(deadline=None, max_examples=40)
+@given(seconds=st.floats(0.001, 150), block=st.floats(0.01, 70), seed=st.integers(0, 5))
+def test_windows_hold_every_frame_once(seconds: float, block: float, seed: int) -> None:
+    samples = np.random.default_rng(seed).normal(0, 0.1, max(1, round(seconds * RATE))).astype(np.float32)
+    size = max(1, round(block * RATE))
+    found = list(windows((samples[i : i + size] for i in range(0, len(samples), size)), STEP))
+    position = 0  # frame at which a window's own part begins
+    for window in found:
+        first = (position - window.skip) * STEP
+        np.testing.assert_array_equal(window.samples, samples[first : first + len(window.samples)])
+        assert window.last == (window is found[-1])
+        assert window.whole == (len(found) == 1)
+        if not window.last:
+            assert (long.SHORTEST - FRAME) * RATE <= window.keep * STEP <= long.LONGEST * RATE
+            assert len(window.samples) == (window.skip + window.keep) * STEP + long.CONTEXT * RATE
+            position += window.keep
+        if not window.whole:
+            assert window.skip * STEP == (long.CONTEXT * RATE if position and window is not found[0] else 0)
+    assert (len(found) == 1) == (len(samples) <= long.WHOLE * RATE)
+    assert (position - found[-1].skip) * STEP + len(found[-1].samples) == len(samples)
+
+
+def test_windows_end_where_it_is_quiet() -> None:
+    pauses = [3.0, 14.0, 30.0, 46.0, 62.0, 78.0]
+    samples = speech(90.0, pauses, np.random.default_rng(0))
+    found = list(windows([samples], STEP))
+    ends = np.cumsum([window.keep for window in found[:-1]]) * FRAME
+    for end in ends:
+        assert min(abs(end - pause) for pause in pauses) <= 0.25
+
+
+def test_the_next_window_is_cut_before_the_recording_has_been_read() -> None:
+    read = 0
+
+    def blocks():
+        nonlocal read
+        for _ in range(1000):
+            read += 1
+            yield np.full(RATE, 0.1, np.float32)
+
+    next(windows(blocks(), STEP))
+    assert read <= long.WHOLE + 1
+
+
+# Utterances
+
+
+def log_probs_of(path: list[int], vocab: int = len(LETTERS)) -> np.ndarray:
+    """(T, V) log-probs of which these are the most probable tokens."""
+    rows = np.full((len(path), vocab), -9.0, np.float32)
+    rows[np.arange(len(path)), path] = -0.1
+    return rows
+
+
+def cut(path: list[int], parts: tuple[int, ...] = (1000,), units=LETTERS) -> list[tuple[int, list[int]]]:
+    """Utterances as first frame and path, when the log-probs come in parts of these lengths, over and over."""
+    cutter, found, position, number = Cutter(units, FRAME), [], 0, 0
+    while position < len(path):
+        part = path[position : position + parts[number % len(parts)]]
+        found += cutter.add(log_probs_of(part, len(units)))
+        position += len(part)
+        number += 1
+    return [(each.start, each.log_probs.argmax(axis=1).tolist()) for each in [*found, *cutter.finish()]]
+
+
+def frames(seconds: float) -> int:
+    return round(seconds / FRAME)
+
+
+WORD = [2, 0, 0, 3, 0]  # with gaps of blanks inside
+
+
+@st.composite
+def paths(draw) -> list[int]:
+    """Words and silences in turn."""
+    path: list[int] = [BLANK] * draw(st.integers(0, 100))
+    for _ in range(draw(st.integers(0, 60))):
+        path += WORD * draw(st.integers(1, 12))
+        path += [BLANK] * draw(st.integers(0, 20)) + [SPACE] + [BLANK] * draw(st.integers(0, 90))
+    return path
+
+
+@settings(deadline=None, max_examples=60)
+@given(path=paths(), parts=st.lists(st.integers(1, 700), min_size=1, max_size=5).map(tuple))
+def test_utterances_hold_every_word_once_and_whole(path: list[int], parts: tuple[int, ...]) -> None:
+    found = cut(path, parts)
+    letters = [(i, token) for i, token in enumerate(path) if token not in (BLANK, SPACE)]
+    heard = [(start + i, token) for start, own in found for i, token in enumerate(own) if token not in (BLANK, SPACE)]
+    assert heard == letters
+    for (start, own), (after, _) in pairwise(found):
+        assert start + len(own) <= after + frames(long.LONG_PAUSE)
+        last = start + max(i for i, token in enumerate(own) if token not in (BLANK, SPACE))
+        first = after + min(i for i, token in enumerate(path[after:]) if token not in (BLANK, SPACE))
+        assert SPACE in path[last:first]  # between two words, not in one
+    assert all(len(own) * FRAME < long.UNENDING + 2 * long.UTTERANCE for _, own in found)
+    assert found == cut(path, (len(path) + 1,))  # however the log-probs come
+
+
+def test_an_utterance_ends_in_a_long_pause() -> None:
+    path = [*WORD, SPACE, *[BLANK] * frames(3.0), *WORD]
+    assert [start for start, _ in cut(path)] == [0, len(path) - len(WORD) - frames(long.PAUSE)]
+
+
+def test_an_utterance_that_grows_long_ends_at_its_longest_pause() -> None:
+    pauses = [1.0, 0.2, 0.5, 0.2, 0.4, 0.2]
+    path, ends = [], []
+    for pause in pauses * 2:
+        path += WORD * frames(4.0 / len(WORD)) + [SPACE] + [BLANK] * frames(pause)
+        ends.append(len(path))
+    starts = [start for start, _ in cut(path)]
+    # The first, longer pause comes too early to be worth an utterance.
+    assert abs(starts[1] - ends[2]) <= frames(0.5)
+
+
+def test_without_a_pause_an_utterance_ends_all_the_same() -> None:
+    path = [2, 3] * frames(100.0)
+    found = cut(path, (700,))
+    assert [token for _, own in found for token in own] == path
+    assert len(found) >= 2 and all(len(own) * FRAME <= 2 * long.UNENDING for _, own in found)
+
+
+def test_silence_is_no_utterance_and_takes_no_memory() -> None:
+    cutter = Cutter(LETTERS, FRAME)
+    silence = log_probs_of([BLANK] * frames(20.0))
+    for _ in range(100):
+        assert list(cutter.add(silence)) == []
+        assert sum(len(part) for part in cutter._pending) <= frames(long.PAUSE)
+    assert list(cutter.finish()) == []
+
+
+def test_units_without_a_space() -> None:
+    han = Alphabet.from_texts(["你好"])
+    path = ([1, 0, 2] * 200 + [0] * frames(0.5)) * 3
+    found = cut(path, units=han)
+    assert len(found) > 1
+    assert sum(token > 0 for _, own in found for token in own) == sum(token > 0 for token in path)
+    pieces = Subwords.from_texts(["the cat sat on the mat"] * 20, 12)
+    opening = next(i for i in range(1, len(pieces)) if pieces.opens_word(i) and pieces.decode([i]).strip())
+    assert len(cut([opening, *[0] * frames(3.0), opening], units=pieces)) == 2
+
+
+# The recognizer
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model: Path) -> Recognizer:
+    return asr.load(str(tiny_model))
+
+
+@pytest.fixture(scope="module")
+def minutes() -> np.ndarray:
+    """Almost two minutes of the speech that ships."""
+    samples = Path(__file__).resolve().parents[1] / "data" / "samples"
+    once = np.concatenate([audio.load(path) for path in sorted(samples.glob("*.flac"))])
+    return np.concatenate([once] * 5)
+
+
+def test_joined_log_probs_are_those_of_the_windows(tiny: Recognizer, minutes: np.ndarray) -> None:
+    joined = tiny.long_log_probs([minutes])
+    whole, (count,) = tiny.log_probs([minutes])
+    assert joined.shape == whole[0].shape and count == len(joined)
+    position = 0
+    for window in windows([minutes], tiny.step):
+        rows, (length,) = tiny.log_probs([window.samples])
+        part = rows[0, :length][window.skip :][: window.keep]
+        np.testing.assert_allclose(joined[position : position + len(part)], part, atol=1e-4)
+        position += len(part)
+    assert position == len(joined)
+
+
+def test_blocks_threads_and_batches_change_nothing(tiny_model: Path, minutes: np.ndarray) -> None:
+    recognizer = asr.load(str(tiny_model), threads=1)
+    expected = recognizer.transcribe(minutes)
+    assert len(expected.segments) > 1 and expected.duration == len(minutes) / RATE
+    assert [segment.start for segment in expected.segments] == sorted(segment.start for segment in expected.segments)
+    for threads, seconds in ((1, 10.0), (3, 30.0), (2, 1000.0)):
+        recognizer = asr.load(str(tiny_model), threads=threads, batch_seconds=seconds)
+        assert recognizer.transcribe(minutes).text == expected.text
+        assert list(recognizer.segments(minutes)) == list(expected.segments)
+        assert [found.text for found in recognizer.transcribe_many([minutes, minutes[:RATE], minutes])][::2] == [
+            expected.text
+        ] * 2
+
+
+def test_segments_come_while_the_recording_is_read(tiny_model: Path, minutes: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "long.flac"
+    soundfile.write(path, np.concatenate([minutes] * 3), RATE)
+    data = bytearray(path.read_bytes())
+    data[-5000:-3000] = bytes(2000)  # damaged near its end
+    path.write_bytes(data)
+    segments = asr.load(str(tiny_model), threads=1, batch_seconds=30.0).segments(path)
+    assert next(segments).text
+    with pytest.raises(audio.AudioError, match=r"long\.flac: damaged"):
+        list(segments)
