@@ -1,21 +1,34 @@
-"""Train an acoustic model: `python -m asr.train DATA... --out DIR [--dev DATA] [--minutes N]`."""
+"""Train an acoustic model: `python -m asr.train DATA... --out DIR [--dev DATA] [--minutes N]`.
+
+The command looks at the data first (`asr.training.look`), holds a dev set out where there is none (`parts`), chooses
+what is not set (`plan`), trains (`fit`), and makes a language model and figures (`after`). Recipes use `fit` alone.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Error, command, corpus
+from asr import Error, command
 from asr.corpus import Utterance
 from asr.training.config import TrainConfig, parse_settings, short_path
+from asr.training.parts import Parts, find_parts
 
 if TYPE_CHECKING:
+    from asr.text import Units
+    from asr.training.folder import RunFolder
+    from asr.training.look import Data, Look
+    from asr.training.suspects import Suspects
     from asr.training.workers import Group
+
+AUDIO_A_MINUTE = (
+    5.0  # minutes of audio that are compared with their texts for a minute of training: a few seconds' work
+)
 
 # torch takes seconds to import: what needs it is imported when a run begins, so that wrong usage answers at once.
 
@@ -59,8 +72,7 @@ def fit(
     folder = RunFolder(out)
     if group.leads:
         out.mkdir(parents=True, exist_ok=True)
-    if group.from_leader(folder.state.is_file) and not resume:
-        raise Error(f"{out} holds a run already; go on with it (--resume) or choose another folder (--out)")
+    _refuse_another_run(folder, resume, group)
     config = dataclasses.replace(config, workers=worker_count(group, config.workers))
     with group.said_once():
         job = make_job(data, dev, folder, config, info, strict, group)
@@ -74,6 +86,11 @@ def fit(
     if not progress.finished:
         raise Error(f"{out}: training was stopped after step {progress.step} of {progress.steps}; --resume goes on")
     return folder.model
+
+
+def _refuse_another_run(folder: RunFolder, resume: bool, group: Group) -> None:
+    if group.from_leader(folder.state.is_file) and not resume:
+        raise Error(f"{folder.path} holds a run already; go on with it (--resume) or choose another folder (--out)")
 
 
 def configure(given: Mapping[str, object], chosen: Mapping[str, object]) -> TrainConfig:
@@ -104,18 +121,33 @@ def parser() -> argparse.ArgumentParser:
         "data",
         nargs="+",
         type=Path,
-        help="manifests (.jsonl, .csv, .tsv) or folders (audio with .txt beside, or Kaldi); of a manifest with splits "
-        "the part 'train' is used",
+        help="manifests (.jsonl, .csv, .tsv) or folders (audio with .txt, .srt, .vtt or .TextGrid beside, or Kaldi); "
+        "of a manifest with splits the part 'train' is used",
     )
     arguments.add_argument("--out", required=True, type=Path, help="folder of the run: the model, a log, checkpoints")
     arguments.add_argument(
         "--dev",
-        type=Path,
-        help="manifest or folder that chooses the best model; without it the part 'dev' of DATA, if there is one",
+        help="manifest or folder that chooses the best model, or none; without it the part 'dev' of DATA, or else a "
+        "tenth of it, by speakers where they are known",
     )
-    arguments.add_argument("--init", help="model to start from, by name or path, such as en")
-    arguments.add_argument("--minutes", type=float, help="how long to train, in minutes of wall-clock time")
-    arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting")
+    arguments.add_argument(
+        "--init",
+        help="model to start from, by name or path, or none (default: en, where it writes all letters of the texts)",
+    )
+    arguments.add_argument(
+        "--minutes",
+        type=float,
+        help="how long to train, in minutes of wall-clock time (default: by the hours of audio)",
+    )
+    arguments.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting that shall not be chosen by itself"
+    )
+    arguments.add_argument(
+        "--lm",
+        choices=("auto", "none"),
+        default="auto",
+        help="make a language model of the training texts, and keep it if it helps on dev (default), or none",
+    )
     arguments.add_argument("--licence", default="unknown", help="of the data, kept in the model file")
     arguments.add_argument("--strict", action="store_true", help="do not train if any utterance cannot be trained on")
     arguments.add_argument("--resume", action="store_true", help="go on with the run in --out, with its settings")
@@ -129,44 +161,84 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("init", "minutes"):
         if (value := getattr(options, name)) is not None:
             settings[name] = value
-    parts, devs = zip(*(_look_through(source, "train") for source in options.data), strict=True)
-    data = chain.from_iterable(map(corpus.stream, options.data, parts))
-    if options.dev:
-        dev = corpus.read(options.dev, _look_through(options.dev, "dev")[0])
-    else:
-        dev = list(chain.from_iterable(devs))
-    config = None if options.resume else configure({}, settings)  # before torch: wrong usage answers at once
+    if settings.get("init") == "none":
+        settings["init"] = ""
+    parts = find_parts(options.data, options.dev)
+    if not options.resume:
+        configure({}, settings)  # before torch: wrong usage answers at once
     info = {"data": [short_path(str(source.resolve())) for source in options.data], "licence": options.licence}
+    from asr.training.folder import RunFolder
     from asr.training.workers import joined
 
+    folder = RunFolder(options.out)
     with joined() as group:
-        config = config or group.from_leader(lambda: _stored_config(options.out).updated(settings))
-        model = fit(data, dev, options.out, config, info, options.resume, options.strict, group)
+        _refuse_another_run(folder, options.resume, group)
+        if options.resume:
+            config = group.from_leader(lambda: _stored_config(options.out).updated(settings))
+        else:
+            config = group.from_leader(lambda: _looked_at(parts, folder, settings, group))
+        fit(parts.train(), parts.dev, options.out, config, info, options.resume, options.strict, group)
     if group.leads:
-        print(model)
+        from asr.training.after import finish
+
+        for path in finish(folder, parts.train(), parts.dev, config.init, options.lm == "auto"):
+            print(path)
     return 0
 
 
-def _look_through(source: Path, split: str) -> tuple[str | None, list[Utterance]]:
-    """Check all of a source, and find which part of it is meant and its dev set.
+def _looked_at(parts: Parts, folder: RunFolder, settings: Mapping[str, object], group: Group) -> TrainConfig:
+    """Look at the data, print what was found, keep it as look.json, and choose what is not set."""
+    from asr.text import Normalizer
+    from asr.training.look import Data, look
+    from asr.training.page import page
+    from asr.training.plan import make_plan
+    from asr.training.store import Store, caches_folder
+    from asr.training.workers import worker_count
 
-    Returns: `split`, or None, which means all utterances, where the source has no splits; the utterances of "dev".
+    workers = worker_count(group, int(settings.get("workers", 0)))
+    normalizer = Normalizer()
+    with Store(caches_folder()).draft("a look at the data") as draft:
+        train = Data.read(parts.train(), normalizer, draft / "train", False, parts.utterances)
+        dev = Data.read(parts.dev, normalizer, draft / "dev", True, len(parts.dev)) if parts.dev else None
+        found = look(train, dev)
+        known, sizes = _shipped_model()
+        plan = make_plan(found, settings, workers, known, sizes)
+        config = configure(plan.settings, settings)
+        seconds = 60 * AUDIO_A_MINUTE * (config.minutes or 12)
+        suspects = _suspects(found, [data for data in (train, dev) if data], seconds) if known else None
+    if suspects:
+        found.add(suspects.found)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    chosen = {"split": parts.held.rule, "chosen": plan.settings, "reasons": plan.reasons}
+    folder.write_text("look.json", json.dumps(found.to_dict() | chosen, indent=2, ensure_ascii=False) + "\n")
+    print(page(found, suspects, parts.held.rule, plan.reasons), file=sys.stderr, flush=True)
+    return config
 
-    Raises:
-        CorpusError: bad lines, or the source has other splits only.
-    """
-    splits: set[str | None] = set()
-    dev = []
-    for utterance in corpus.stream(source):
-        splits.add(utterance.split)
-        if utterance.split == "dev":
-            dev.append(utterance)
-    if splits == {None}:
-        return None, []
-    if split not in splits:
-        names = ", ".join(sorted(map(str, splits)))
-        raise corpus.CorpusError(f"{source}: no utterance has the split {split!r}; it has {names}")
-    return split, dev
+
+def _shipped_model() -> tuple[Units | None, dict[str, object]]:
+    """Tokens and sizes of the model that ships; None where it is missing."""
+    from asr import checkpoint
+    from asr.recognizer import find_model
+    from asr.training.initial import sizes
+    from asr.training.plan import SHIPPED
+
+    try:
+        stored = checkpoint.load(find_model(SHIPPED))
+    except Error:
+        return None, {}
+    return stored.alphabet, sizes(stored)
+
+
+def _suspects(found: Look, data: Sequence[Data], seconds: float) -> Suspects | None:
+    """What the model that ships hardly believes, where it writes all letters of the texts."""
+    from asr.recognizer import load
+    from asr.training.plan import SHIPPED, unknown_letters
+    from asr.training.suspects import find_suspects
+
+    recognizer = load(SHIPPED, lm="none")
+    if unknown_letters(found.characters, recognizer.alphabet):
+        return None
+    return find_suspects(recognizer, data, seconds)
 
 
 def _stored_config(out: Path) -> TrainConfig:

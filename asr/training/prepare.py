@@ -123,14 +123,17 @@ class Transcripts:
     cache: AudioCache
 
     @classmethod
-    def read(cls, utterances: Iterable[Utterance], normalizer: Normalizer, folder: Path) -> Transcripts:
+    def read(
+        cls, utterances: Iterable[Utterance], normalizer: Normalizer, folder: Path, exact: bool = False
+    ) -> Transcripts:
         """Go through the utterances, once.
 
         Args:
             folder: where names and texts are written; it has to stay as long as they are read.
+            exact: see `asr.training.cache.open_cache`.
         """
         with TextWriter(folder / "names") as names, TextWriter(folder / "texts") as texts:
-            cache = open_cache(_written_down(utterances, normalizer, names, texts), caches_folder())
+            cache = open_cache(_written_down(utterances, normalizer, names, texts), caches_folder(), exact)
         return cls(Texts(folder / "names"), Texts(folder / "texts"), cache)
 
     def __len__(self) -> int:

@@ -1,0 +1,212 @@
+"""What comes after training: a language model of the training texts, if it helps, and the figures on the dev set.
+
+dev_manifest.jsonl   the dev set, for `asr.evaluate`
+model.lm             the language model beside the model, with its weights; only if it makes fewer errors on dev
+result.json          the figures
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr import checkpoint, decode
+from asr.checkpoint import Checkpoint
+from asr.corpus import Utterance, write_manifest
+from asr.decode import BeamSearch, BeamSettings
+from asr.lm import SPACE
+from asr.ngram import NGram
+from asr.recognizer import Recognizer, beam_search, find_lm, find_model, length_batches
+from asr.score import word_counts
+from asr.text import Normalizer, Units
+from asr.training.cache import AudioCache, open_cache
+from asr.training.folder import RunFolder
+from asr.training.store import caches_folder
+
+FEWEST_WORDS = 50  # a text with less says nothing of a language
+ENOUGH_FOR_THREE = 10_000  # words: with fewer, two words in a row are all that is seen often enough
+CHARACTERS_ORDER = 5
+SPACES = 1 / 30  # characters: with fewer spaces, text is not written in words
+TUNED = 100  # dev utterances, spread over the set, that the weights are fitted to
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A language model with fitted weights, and what it does on the dev set.
+
+    Args:
+        what: where it is from, for a person.
+        errors: wrong words of the whole dev set.
+    """
+
+    what: str
+    model: NGram
+    settings: BeamSettings
+    errors: int
+
+
+def finish(
+    folder: RunFolder, train: Iterable[Utterance], dev: Sequence[Utterance], init: str, with_lm: bool
+) -> list[Path]:
+    """Make a language model, evaluate, and print what came out on stderr.
+
+    Args:
+        train: what was learnt from; its texts become the language model.
+        dev: what has chosen the model; where there is none, nothing is done.
+        init: the model that training started from, whose language model is tried too; empty for none.
+        with_lm: try language models at all.
+
+    Returns: the files for a user, the model first.
+    """
+    lm_path = folder.model.with_suffix(".lm")
+    lm_path.unlink(missing_ok=True)  # of an earlier time
+    if not dev:
+        _say("no dev set: no figures, and no language model, since nothing could tell whether it helps")
+        return [folder.model]
+    stored = checkpoint.load(folder.model)
+    manifest = folder.path / "dev_manifest.jsonl"
+    write_manifest(manifest, dev)
+    best = _best_helper(stored, train, dev, init) if with_lm else None
+    if best:
+        replace(best.model, info={**best.model.info, "search": asdict(best.settings)}).save(lm_path)
+    figures = {"greedy": stored.info["dev"], "lm": _evaluated(folder.model, manifest) if best else None}
+    folder.write_text(
+        "result.json", json.dumps({"dev": figures, "language_model": best and best.what}, indent=2) + "\n"
+    )
+    _say("on the dev set, which has chosen the best model, so that other speech may be harder:")
+    _say(f"  greedy  {describe(figures['greedy'])}")
+    if best:
+        _say(f"  {lm_path.name}  {describe(figures['lm'])}")
+        _say(f"  (the language model is {best.what}; its weights were fitted to dev, too)")
+    elif with_lm:
+        _say("  no language model made fewer errors, so none is kept")
+    return [folder.model]
+
+
+def describe(score: dict[str, object]) -> str:
+    """A line for a person on a score as `asr.score.Score.to_dict` gives it."""
+    rates = [score["wer"], score["wer_low"], score["wer_high"]]
+    wer, low, high = ("-" if rate is None else f"{rate:.2%}" for rate in rates)
+    counts = f"{score['errors']} errors in {score['words']} words of {score['utterances']} utterances"
+    return f"WER {wer} (95% interval {low} to {high} over {score['interval_over']}): {counts}"
+
+
+def _evaluated(model: Path, manifest: Path) -> dict[str, object]:
+    """What `asr.evaluate` finds with the language model that lies beside the model, if one does."""
+    from asr import evaluate
+
+    with redirect_stdout(io.StringIO()) as printed:
+        evaluate.main(["--model", str(model), "--manifest", str(manifest), "--json"])
+    return json.loads(printed.getvalue())
+
+
+def _best_helper(stored: Checkpoint, train: Iterable[Utterance], dev: Sequence[Utterance], init: str) -> Helper | None:
+    """The language model with the fewest errors, if there are fewer than without."""
+    cache = open_cache(dev, caches_folder(), exact=True)
+    recognizer = Recognizer.from_checkpoint(stored)
+    log_probs = dev_log_probs(recognizer, cache)
+    references = [recognizer.normalizer(utterance.text) for utterance in dev]
+    without = _errors(
+        recognizer, (decode.greedy(rows[None], np.array([len(rows)]))[0] for rows in log_probs), references
+    )
+    best = None
+    for what, model in _candidates(stored, train, set(references), init):
+        _say(f"fitting the weights of a language model: {what}")
+        found = _fitted(recognizer, what, model, log_probs, references)
+        _say(f"  {found.errors} wrong words on dev, {without} without it")
+        if found.errors < min(without, best.errors if best else without):
+            best = found
+    return best
+
+
+def _candidates(
+    stored: Checkpoint, train: Iterable[Utterance], dev_texts: set[str], init: str
+) -> Iterator[tuple[str, NGram]]:
+    own = text_model(train, dev_texts, stored.normalizer, stored.alphabet)
+    if own:
+        yield f"of the {own.info['words']} words of training text ({own.info['units']}, order {own.order})", own
+    else:
+        _say("no language model of the training text: too little of it, dev's texts left out")
+    beside = find_lm(find_model(init), None) if init else None
+    if beside:
+        yield f"that of {init}", NGram.open(beside)
+
+
+def text_model(
+    train: Iterable[Utterance], dev_texts: set[str], normalizer: Normalizer, alphabet: Units
+) -> NGram | None:
+    """An n-gram model of the training texts without those that dev has too; None where there is too little text.
+
+    It is one of words; of characters, where hardly a space is written.
+    """
+    from asr.kneser_ney import estimate
+
+    texts = [text for each in train if (text := normalizer(each.text)) and text not in dev_texts]
+    words, characters = sum(len(text.split()) for text in texts), sum(map(len, texts))
+    spaces = words - len(texts)
+    by_character = spaces < SPACES * characters and len(set(texts)) > words / 2
+    if (characters if by_character else words) < FEWEST_WORDS:
+        return None
+    units = "characters" if by_character else "words"
+    order = CHARACTERS_ORDER if by_character else 3 if words >= ENOUGH_FOR_THREE else 2
+    sentences = (_units(text, by_character, alphabet) for text in texts)
+    info = {"units": units, "normalizer": normalizer.to_dict(), "text": ["training texts"], "prune": 0.0}
+    return estimate(sentences, order, info=info)
+
+
+def _units(text: str, by_character: bool, alphabet: Units) -> list[str | None]:
+    units = list(text.replace(" ", SPACE)) if by_character else text.split()
+    return [None if alphabet.unknown(" " if unit == SPACE else unit) else unit for unit in units]
+
+
+def _fitted(
+    recognizer: Recognizer, what: str, model: NGram, log_probs: Sequence[NDArray[np.float32]], references: Sequence[str]
+) -> Helper:
+    from asr.tune import tune
+
+    start = beam_search(recognizer.alphabet, model, BeamSettings())
+    some = range(0, len(references), -(-len(references) // TUNED))
+    with redirect_stderr(io.StringIO()):  # every weight that it tries
+        settings = tune(recognizer, start, [log_probs[i] for i in some], [references[i] for i in some])
+    return Helper(
+        what, model, settings, _searched_errors(recognizer, start.with_settings(settings), log_probs, references)
+    )
+
+
+def _searched_errors(
+    recognizer: Recognizer, search: BeamSearch, log_probs: Sequence[NDArray[np.float32]], references: Sequence[str]
+) -> int:
+    return _errors(recognizer, (best for best, *_ in search.search_all(log_probs)), references)
+
+
+def _errors(recognizer: Recognizer, hypotheses: Iterable[decode.Hypothesis], references: Sequence[str]) -> int:
+    """Wrong words."""
+    return sum(
+        word_counts(reference, recognizer.text(hypothesis)).errors
+        for hypothesis, reference in zip(hypotheses, references, strict=True)
+    )
+
+
+def dev_log_probs(recognizer: Recognizer, cache: AudioCache) -> list[NDArray[np.float32]]:
+    """(T, V) of each recording; no frames of one that could not be read."""
+    found = [np.zeros((0, len(recognizer.alphabet)), np.float32)] * len(cache.lengths)
+    reader = cache.reader()
+    for batch in length_batches(cache.lengths):
+        readable = [i for i in batch if cache.lengths[i]]
+        if readable:
+            log_probs, lengths = recognizer.log_probs([reader[i] for i in readable])
+            for i, rows, length in zip(readable, log_probs, lengths, strict=True):
+                found[i] = rows[:length].copy()
+    return found
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
