@@ -1,8 +1,9 @@
-"""Labels of recordings, against independent writers: the packages srt, webvtt-py and praatio."""
+"""Labels of recordings, against independent writers: the packages srt, webvtt-py and praatio, and Praat itself."""
 
 import datetime
 from pathlib import Path
 
+import parselmouth
 import pytest
 import srt
 import webvtt
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from praatio import textgrid
 
 from asr.corpus import CorpusError, Utterance, read
+from asr.formats import write
 from asr.labels import LabelError, read_labels, read_tiers
+from asr.transcript import Segment, Transcript, Word
 
 WORDS = st.text(
     st.characters(codec="utf-8", exclude_characters='<>[](){}&"#♪♫\\|', exclude_categories=("C", "Z")), min_size=1
@@ -141,8 +144,22 @@ def test_textgrids_as_praatio_writes_them(tmp_path_factory, expected, form: str,
     assert found == expected
 
 
-def test_textgrids_as_praat_writes_them(tmp_path: Path) -> None:
-    """The long form with quotation marks in a text, in UTF-16, which Praat takes for more than ASCII."""
+@pytest.mark.parametrize("command", ["Save as text file", "Save as short text file"])
+@pytest.mark.parametrize("text", ['he said "so" ! twice', "né à Łódź, 3 <exists>"])  # ASCII; UTF-16, as Praat has it
+def test_textgrids_as_praat_writes_them(tmp_path: Path, command: str, text: str) -> None:
+    grid = parselmouth.praat.call("Create TextGrid", 0.0, 2.3, "ORT clicks", "clicks")
+    parselmouth.praat.call(grid, "Insert boundary", 1, 1.5)
+    parselmouth.praat.call(grid, "Insert point", 2, 0.7, "click")
+    parselmouth.praat.call(grid, "Set interval text", 1, 1, text)
+    parselmouth.praat.call(grid, f"{command}...", str(tmp_path / "x.TextGrid"))
+    found = [(label.start, label.end, label.text, label.speaker) for label in read_labels(tmp_path / "x.TextGrid")]
+    assert found == [(0.0, 1.5, text, None)]
+    parselmouth.praat.call(grid, "Save as binary file...", str(tmp_path / "x.TextGrid"))
+    with pytest.raises(LabelError, match="save it as a text file"):
+        read_labels(tmp_path / "x.TextGrid")
+
+
+def test_textgrids_with_comments_in_any_encoding(tmp_path: Path) -> None:
     text = (
         'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0 \nxmax = 2.3 \ntiers? <exists> \nsize = 1 \n'
         'item []: \n    item [1]:\n        class = "IntervalTier" \n        name = "ORT 2" \n        xmin = 0 \n'
@@ -247,3 +264,17 @@ def test_recordings_whose_labels_cannot_be_read_are_named_together(tmp_path: Pat
     assert "a.srt, line 1: expected times" in message
     assert "b.wav has b.srt and b.vtt: keep one of them" in message
     assert "c.wav: no c.txt beside it, nor .srt, .vtt or .TextGrid" in message
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt", "textgrid"])
+def test_what_this_project_writes_it_reads(tmp_path: Path, form: str) -> None:
+    segments = [
+        Segment("so it is", 0.5, 2.0, (Word("so", 0.5, 0.9), Word("it", 1.0, 1.2), Word("is", 1.3, 2.0))),
+        Segment("then", 3.25, 4.0, (Word("then", 3.25, 4.0),)),
+    ]
+    suffix = "TextGrid" if form == "textgrid" else form
+    write(tmp_path / f"x.{suffix}", Transcript(tuple(segments), 5.0), form)
+    found = read_labels(tmp_path / f"x.{suffix}")
+    assert [label.text for label in found] == ["so it is", "then"]
+    for label, segment in zip(found, segments, strict=True):  # subtitles stay on the screen for a while
+        assert label.start <= segment.start and segment.end <= label.end <= segment.end + 1.25
