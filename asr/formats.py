@@ -123,12 +123,10 @@ def _ctm(transcript: Transcript, name: str) -> str:
     rows = []
     for channel, segments in by_channel(transcript).items():
         for word in (word for segment in segments for word in segment.words if one_line(word.text)):
-            start = milliseconds(word.start)
-            length = max(milliseconds(word.end) - start, 0)
+            start, end = milliseconds(word.start), milliseconds(word.end)
+            times = f"{_seconds(start)} {_seconds(end - start)}"
             confidence = "" if word.confidence is None else f" {word.confidence:.3f}"
-            rows.append(
-                f"{recording} {channel or 1} {_seconds(start)} {_seconds(length)} {_field(word.text)}{confidence}"
-            )
+            rows.append(f"{recording} {channel or 1} {times} {_field(word.text)}{confidence}")
     return _lines(rows)
 
 

@@ -200,6 +200,8 @@ def test_gaps_too_short_to_see_are_closed() -> None:
     assert found[0].end == found[1].start == 1900
     found = cues(transcript(said("of course I know", rate=10), said("she said at last", rate=10, start=2.4)))
     assert found[0].end == 1600
+    found = cues(Transcript((Segment("om", 0.0, 6.8), Segment("om", 7.1, 9.0)), 9.0))
+    assert found[0].end == 6800  # not for longer than 7 s
 
 
 def test_slow_speech_is_cut_at_seven_seconds() -> None:
