@@ -80,12 +80,18 @@ class Reader:
         state["ended"] = True
         _raise(last)
 
+    def _command(self) -> list[str]:
+        return [sys.executable, "-c", "from asr.reading import serve; serve()"]
+
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", "from asr.reading import serve; serve()"]
         folder = str(Path(__file__).resolve().parents[1])
         paths = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
         return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env={**os.environ, "PYTHONPATH": paths}
+            self._command(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env={**os.environ, "PYTHONPATH": paths},
         )
 
     def _stop(self) -> None:

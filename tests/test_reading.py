@@ -1,0 +1,145 @@
+"""Recordings read in a process of their own: the same samples, and a crash, a hang or a flood costs one file alone."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr import audio
+from asr.reading import Reader
+
+# A child whose decoder does what names of files say, as a bug in a C library would.
+FAULTY = """
+import os, signal, time
+import numpy as np
+import asr.reading as reading
+
+original = reading.stream
+
+def faulty(path, **part):
+    if "segfault" in path:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "abort" in path:
+        os.abort()
+    if "hang" in path:
+        time.sleep(1000)
+    if "flood" in path:
+        np.ones(1 << 40, np.uint8)
+    if "print" in path:
+        os.write(1, b"what a library prints on stdout")
+    return original(path, **part)
+
+reading.stream = faulty
+reading.serve()
+"""
+
+
+class FaultyReader(Reader):
+    def _command(self) -> list[str]:
+        return [sys.executable, "-c", FAULTY]
+
+
+def read(reader: Reader, path: Path | str, **part: float) -> np.ndarray:
+    with reader.stream(str(path), **part) as stream:
+        return np.concatenate(list(stream.blocks))
+
+
+def test_samples_are_those_of_the_library(recordings: list[Path]) -> None:
+    with Reader() as reader:
+        for path in recordings * 2:
+            with reader.stream(str(path)) as stream:
+                found = np.concatenate(list(stream.blocks))
+                assert stream.channels >= 1
+            np.testing.assert_array_equal(found, audio.load(path))
+        part = read(reader, recordings[0], offset=0.5, duration=1.0)
+        np.testing.assert_array_equal(part, audio.load(recordings[0], 0.5, 1.0))
+
+
+def test_what_cannot_be_read_is_the_librarys_error(tmp_path: Path, recordings: list[Path]) -> None:
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(recordings[0].read_bytes()[:5000])
+    damaged = tmp_path / "damaged.flac"
+    data = bytearray(recordings[1].read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
+    damaged.write_bytes(data)
+    with Reader() as reader:
+        for path in (tmp_path / "missing.wav", cut, damaged, tmp_path):
+            with pytest.raises(audio.AudioError) as theirs:
+                audio.load(path)
+            with pytest.raises(audio.AudioError) as ours:
+                read(reader, path)
+            assert str(ours.value) == str(theirs.value)
+        assert len(read(reader, recordings[0]))  # by the same child
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("segfault", "crashed (signal SIGSEGV)"), ("abort", "crashed (signal SIGABRT)"), ("hang", "was silent for 2 s")],
+)
+def test_a_decoder_that_fails_costs_one_recording(tmp_path: Path, recordings: list[Path], name: str, said: str) -> None:
+    bad = tmp_path / f"{name}.wav"
+    bad.write_bytes(recordings[0].read_bytes())
+    expected = audio.load(recordings[1])
+    with FaultyReader(patience=2.0) as reader:
+        np.testing.assert_array_equal(read(reader, recordings[1]), expected)
+        with pytest.raises(audio.AudioError) as error:
+            read(reader, bad)
+        assert str(error.value).startswith(f"{bad}: its decoder ") and said in str(error.value)
+        np.testing.assert_array_equal(read(reader, recordings[1]), expected)
+
+
+def test_memory_is_limited(tmp_path: Path, recordings: list[Path]) -> None:
+    flood = tmp_path / "flood.wav"
+    flood.write_bytes(recordings[0].read_bytes())
+    with FaultyReader() as reader:
+        with pytest.raises(audio.AudioError, match=r"flood\.wav: .*allocate"):
+            read(reader, flood)
+        assert len(read(reader, recordings[0]))
+
+
+def test_what_a_library_prints_is_not_taken_for_samples(tmp_path: Path, recordings: list[Path]) -> None:
+    path = tmp_path / "print.wav"
+    path.write_bytes(recordings[0].read_bytes())
+    with FaultyReader() as reader:
+        np.testing.assert_array_equal(read(reader, path), audio.load(path))
+
+
+def test_a_recording_that_is_left_halfway(recordings: list[Path]) -> None:
+    with Reader() as reader:
+        with reader.stream(str(recordings[2])) as stream:
+            next(stream.blocks)
+        np.testing.assert_array_equal(read(reader, recordings[0]), audio.load(recordings[0]))
+
+
+def test_no_child_is_left_behind(recordings: list[Path]) -> None:
+    with Reader() as reader:
+        read(reader, recordings[0])
+        child = reader._child
+    assert child.poll() is not None
+    # And where the parent is killed, its child sees the end of its stdin.
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from asr.reading import Reader; r = Reader(); print(r._child.pid, flush=True); input()",
+        ],
+        cwd=Path(__file__).resolve().parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert parent.stdout is not None
+    orphan = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.communicate()
+    ended = os.pidfd_open(orphan) if hasattr(os, "pidfd_open") and Path(f"/proc/{orphan}").exists() else None
+    if ended is not None:
+        assert select.select([ended], [], [], 60)[0]  # readable when the process has ended
+        os.close(ended)
