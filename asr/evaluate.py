@@ -14,11 +14,12 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Error, audio, command, corpus
+from asr import Error, __version__, audio, command, corpus
 from asr.corpus import Utterance
 from asr.evaluation import Evaluation, Report, Texts, describe
 from asr.groups import by_duration, by_field
@@ -33,6 +34,8 @@ from asr.hypotheses import (
     read_references,
     write,
 )
+from asr.report import WORST, check_page_name, write_report
+from asr.report_data import report_data
 from asr.score import score
 from asr.text import Normalizer
 from asr.written import FORMS
@@ -145,6 +148,14 @@ def parser() -> argparse.ArgumentParser:
         help="english: numbers spelled and abbreviations read out on both sides; none, with --hypotheses: texts are "
         "compared as they are (default: the model's normaliser, or lower case without punctuation)",
     )
+    arguments.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="write a page to look at: scores, groups, confusions, every utterance with its alignment; of a model also "
+        f"sound, spectrogram and posteriors of the {WORST} utterances with the most errors; with --compare of both "
+        "systems",
+    )
     arguments.add_argument("--json", action="store_true", help="print one JSON object; rates are fractions")
     return arguments
 
@@ -154,12 +165,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     check_usage(options)
     utterances = corpus.read(options.manifest, options.split) if options.manifest else []
-    line = _measured if "duration" in options.by else of_utterance
+    line = _measured if "duration" in options.by or options.report else of_utterance
     lines = [line(utterance) for utterance in utterances] or _references(options)
     # Whatever is wrong with the command line shows here, before an hour of recognizing.
     labels = {field: _labels(lines, field) for field in options.by}
     others, lost = _hypotheses(lines, options.compare) if options.compare else ([], {})
-    result, texts = _of_files(options, lines) if options.hypotheses else _of_model(options, utterances, lines)
+    recognizer = None if options.hypotheses else _recognizer(options, utterances, lines)
+    result, texts = _of_model(options, recognizer, utterances, lines) if recognizer else _of_files(options, lines)
     status = report_failures(result)
     report = Report(result)
     if options.normalizer in FORMS:
@@ -169,6 +181,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _name(lost) or status
         report = replace(report, comparison=texts.compare(others, str(options.compare)))
     report = replace(report, groups={field: texts.score_groups(found) for field, found in labels.items()})
+    if options.report:
+        theirs = replace(texts, hypotheses=others, system=str(options.compare)) if options.compare else None
+        data = report_data(report, texts, labels, theirs)
+        write_report(options.report, _source(options).stem, _facts(options, recognizer), data, recognizer, utterances)
     print(json.dumps(report.to_dict()) if options.json else report.describe())
     return status
 
@@ -196,6 +212,8 @@ def check_usage(options: argparse.Namespace) -> None:
     for path in (options.hypotheses, options.hypotheses_out, options.compare):
         if path is not None:
             check_name(path)
+    if options.report is not None:
+        check_page_name(options.report)
 
 
 def _measured(utterance: Utterance) -> Line:
@@ -227,10 +245,8 @@ def _of_files(options: argparse.Namespace, lines: list[Line]) -> tuple[Evaluatio
     return Evaluation(texts.score(), hypotheses, failures, 0.0, 0.0), texts
 
 
-def _of_model(
-    options: argparse.Namespace, utterances: Sequence[Utterance], lines: list[Line]
-) -> tuple[Evaluation, Texts]:
-    """Recognize recordings, and score that."""
+def _recognizer(options: argparse.Namespace, utterances: Sequence[Utterance], lines: Sequence[Line]) -> Recognizer:
+    """The recognizer that the options ask for, tuned first if they say so."""
     if options.hypotheses_out:
         check_writable(options.hypotheses_out, [line.id for line in lines])
     options.model = options.model or "en"
@@ -238,10 +254,49 @@ def _of_model(
     if options.tune:
         _tune(recognizer, options, utterances)
         recognizer = command.load_model(options)
+    return recognizer
+
+
+def _of_model(
+    options: argparse.Namespace, recognizer: Recognizer, utterances: Sequence[Utterance], lines: list[Line]
+) -> tuple[Evaluation, Texts]:
+    """Recognize recordings, and score that."""
     result = evaluate(recognizer, utterances)
     if options.hypotheses_out:
         write(options.hypotheses_out, [line.id for line in lines], result.texts)
     return result, Texts(lines, result.texts, recognizer.normalizer, "this run")
+
+
+def _source(options: argparse.Namespace) -> Path:
+    """Where the references are from."""
+    return (options.manifest or options.references or options.hypotheses).resolve()
+
+
+def _facts(options: argparse.Namespace, recognizer: Recognizer | None) -> list[tuple[str, str]]:
+    """How a report was made, for its reader."""
+    facts = [("data", str(_source(options)))]
+    if options.split:
+        facts.append(("split", options.split))
+    if recognizer is None:
+        facts.append(("hypotheses", str(options.hypotheses)))
+    else:
+        facts += [("model", options.model), ("decoding", _decoding(options, recognizer))]
+    if options.normalizer:
+        facts.append(("normalizer", options.normalizer))
+    if options.compare:
+        facts.append(("compared with", str(options.compare)))
+    made = datetime.now(timezone.utc)
+    return [*facts, ("made", f"{made:%Y-%m-%d %H:%M} UTC by asr {__version__}")]
+
+
+def _decoding(options: argparse.Namespace, recognizer: Recognizer) -> str:
+    if recognizer.search is None:
+        return "greedy"
+    from asr.recognizer import find_lm, find_model
+
+    lm = find_lm(find_model(options.model), options.lm)
+    beam = f"beam of {recognizer.search.settings.beam_size}"
+    return f"{beam}, language model {lm.name}" if lm else beam
 
 
 def _tune(recognizer: Recognizer, options: argparse.Namespace, utterances: Sequence[Utterance]) -> None:

@@ -57,19 +57,19 @@ class Texts:
 
     def score(self) -> Score:
         """The score of both sides in normalised form."""
-        return score(*self._sides(), self._speakers())
+        return score(*self.sides(), self._speakers())
 
     def score_groups(self, labels: Sequence[str]) -> dict[str, Score]:
         """The scores of groups, of which each utterance names its own."""
-        return score_groups(labels, *self._sides(), self._speakers())
+        return score_groups(labels, *self.sides(), self._speakers())
 
     def compare(self, others: Sequence[str], name: str) -> Comparison:
         """Compare with the hypotheses of another system, as that one recognized them, in the same order."""
-        references, ours = self._sides()
+        references, ours = self.sides()
         theirs = [self.normalizer(text) for text in others]
         return compare(references, ours, theirs, self._speakers(), (self.system, name))
 
-    def _sides(self) -> tuple[list[str], list[str]]:
+    def sides(self) -> tuple[list[str], list[str]]:
         """References and hypotheses, normalised."""
         return [self.normalizer(line.text) for line in self.lines], [self.normalizer(text) for text in self.hypotheses]
 

@@ -10,6 +10,7 @@ from asr import Error
 from asr.score import Score, score
 
 LENGTHS = (2, 5, 10, 15, 20)  # seconds: where one bin of `duration` ends and the next begins
+RATES = (1.5, 2, 2.5, 3, 3.5)  # words per second: the same for speaking rates
 UNKNOWN = "unknown"  # of utterances that lack the field
 
 
@@ -36,12 +37,28 @@ def by_field(field: str, fields: Sequence[Mapping[str, str]]) -> list[str]:
 
 def by_duration(durations: Sequence[float | None]) -> list[str]:
     """The bin of each duration (s): "under 2 s", "2 to 5 s"... "20 s or more"; "unknown" for None."""
-    return [UNKNOWN if seconds is None else _bins()[sum(seconds >= end for end in LENGTHS)] for seconds in durations]
+    return _binned(durations, LENGTHS, "s")
 
 
-def _bins() -> list[str]:
-    inner = [f"{low} to {high} s" for low, high in pairwise(LENGTHS)]
-    return [f"under {LENGTHS[0]} s", *inner, f"{LENGTHS[-1]} s or more"]
+def by_rate(words: Sequence[int], durations: Sequence[float | None]) -> list[str]:
+    """The bin of each speaking rate: "under 1.5 words/s"... "3.5 words/s or more"; "unknown" without a duration.
+
+    Args:
+        words: in each reference.
+        durations: seconds, pauses included.
+    """
+    rates = [count / seconds if seconds else None for count, seconds in zip(words, durations, strict=True)]
+    return _binned(rates, RATES, "words/s")
+
+
+def _binned(values: Sequence[float | None], ends: Sequence[float], unit: str) -> list[str]:
+    bins = _bins(ends, unit)
+    return [UNKNOWN if value is None else bins[sum(value >= end for end in ends)] for value in values]
+
+
+def _bins(ends: Sequence[float], unit: str) -> list[str]:
+    inner = [f"{low} to {high} {unit}" for low, high in pairwise(ends)]
+    return [f"under {ends[0]} {unit}", *inner, f"{ends[-1]} {unit} or more"]
 
 
 def score_groups(
@@ -61,7 +78,7 @@ def score_groups(
 
 
 def _place(label: str) -> tuple[bool, int, float, str]:
-    bins = _bins()
+    bins = [*_bins(LENGTHS, "s"), *_bins(RATES, "words/s")]
     number = float(label) if label.isdecimal() else math.inf  # 9 before 10
     return label == UNKNOWN, bins.index(label) if label in bins else -1, number, label
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asr.groups import GroupError, by_duration, by_field, score_groups, table
+from asr.groups import GroupError, by_duration, by_field, by_rate, score_groups, table
 from asr.score import score
 
 
@@ -19,6 +19,21 @@ def test_durations_fall_into_bins() -> None:
         *["20 s or more"] * 2,
         "unknown",
     ]
+
+
+def test_speaking_rates_fall_into_bins_and_stand_in_their_order() -> None:
+    words, seconds = [0, 2, 3, 4, 5, 7, 9, 3, 3], [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, None, 0.0]
+    labels = by_rate(words, seconds)
+    assert labels == [
+        *["under 1.5 words/s"] * 2,
+        "1.5 to 2 words/s",
+        "2 to 2.5 words/s",
+        "2.5 to 3 words/s",
+        *["3.5 words/s or more"] * 2,
+        *["unknown"] * 2,
+    ]
+    found = score_groups(labels[::-1], ["a"] * 9, ["a"] * 9, [None] * 9)
+    assert list(found) == list(dict.fromkeys(labels))
 
 
 def test_a_field_may_be_absent_here_but_not_everywhere() -> None:

@@ -1,0 +1,1 @@
+"""The page of `asr.report`: its markup, styles and scripts."""
