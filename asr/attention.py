@@ -23,10 +23,10 @@ BASE = 10_000.0  # of the rotary frequencies: the slowest pair turns by about 1/
 
 
 def head_count(size: int) -> int:
-    """Heads of about 64 features each.
+    """Heads of about 64 features each, which share the features evenly, in pairs.
 
     Raises:
-        Error: these heads cannot share the features evenly, in pairs.
+        Error: they cannot.
     """
     heads = max(1, round(size / HEAD_SIZE))
     if size % (2 * heads):

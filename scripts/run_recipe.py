@@ -1,25 +1,34 @@
 """Run a recipe from download to WER: `python scripts/run_recipe.py NAME [--out DIR] [--set key=value]`.
 
 Run again with the same folder it goes on where it stopped. The last line of its output is the result, after the rows
-that the README's table of results has for it. `--list` shows what there is.
+that the README's table of results has for it (scripts/results.py puts them there). In the run's folder it leaves the
+figures, result.json, and the texts of every split that it has scored, beside what was said, as <split>.jsonl. `--list`
+shows what there is.
 """
 
 from __future__ import annotations
 
 import argparse
 import shlex
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # recipes are not in the installed package
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))  # recipes are not in the installed package
 
 import recipes
 from asr import command, load
-from asr.corpus import write_manifest
+from asr.corpus import Utterance, write_manifest
 from asr.evaluate import Evaluation, describe, evaluate, report_failures
 from asr.train import configure, fit
-from asr.training.config import parse_settings
+from asr.training.config import TrainConfig, parse_settings, short_path
+from scripts import results
+
+if TYPE_CHECKING:
+    from asr.training.folder import RunFolder
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.name is None:
         commands.error(f"which recipe? There are {', '.join(recipes.NAMES)} (--list says more)")
     recipe = recipes.find(arguments.name)
-    options, settings = _sort_settings(recipe, arguments.set)
+    options, settings = sort_settings(recipe, arguments.set)
     out = arguments.out or Path("data/runs") / recipe.name
-    info = {"data": [f"{recipe.name}: {recipe.description}"], "licence": recipe.licence}
+    info = {"data": [f"{recipe.name}: {recipe.description}"], "licence": recipe.licence, "commit": commit()}
     from asr.training.folder import RunFolder  # brings torch, and `--help` should not wait for it
     from asr.training.workers import joined
 
@@ -57,26 +66,79 @@ def main(argv: Sequence[str] | None = None) -> int:
             if utterances and group.leads:
                 write_manifest(out / "manifests" / f"{name}.jsonl", utterances)
         config = configure(recipe.settings, settings)
-        model = fit(splits["train"], splits["dev"], out, config, info, resume=True, group=group)
+        fit(splits["train"], splits["dev"], out, config, info, resume=True, group=group)
     if not group.leads:
         return 0
-    progress = RunFolder(out).progress()
-    training = f"{progress.step:,} steps in {progress.seconds / 60:.1f} minutes, seed {config.seed}"
-    recognizer = load(str(model))
-    counts = recipe.test_split(options)  # comes last
-    names = [*sorted(splits.keys() - {"train", "dev", counts}), counts]
-    results = {name: evaluate(recognizer, splits[name]) for name in names}
-    line = [
-        "python",
-        "scripts/run_recipe.py",
-        recipe.name,
-        *(part for pair in arguments.set for part in ("--set", pair)),
-    ]
-    print("\n".join(result_row(recipe.name, name, results[name], training, line) for name in names))
-    for name, result in results.items():
-        minutes = progress.seconds / 60
-        print(f"{recipe.name} {name} {describe(result)}, {minutes:.1f} min of training, seed {config.seed}, {model}")
-    return max(report_failures(result) for result in results.values())
+    folder = RunFolder(out)
+    line = repeatable(recipe.name, arguments.set, config, folder.progress().steps)
+    return _score(recipe.name, recipe.test_split(options), splits, folder, line)
+
+
+def _score(recipe: str, test: str, splits: Mapping[str, Sequence[Utterance]], folder: RunFolder, line: str) -> int:
+    """Score a finished run on all splits that it has not learnt from, leave and print what came out; the exit status.
+
+    Args:
+        test: the split that the recipe is about, whose line comes last.
+        line: the command line that repeats the run.
+    """
+    recognizer = load(str(folder.model))
+    names = [test, *sorted(splits.keys() - {"train", "dev", test})]
+    found = {name: evaluate(recognizer, splits[name]) for name in names}
+    for name, result in found.items():
+        folder.write_lines(f"{name}.jsonl", _texts(splits[name], result))
+    settings, progress = folder.read_config()["settings"], folder.progress()
+    kept = results.Result(
+        recipe=recipe,
+        command=line,
+        commit=recognizer.info.get("commit"),
+        seed=settings["seed"],
+        workers=settings["workers"],
+        steps=progress.step,
+        minutes=progress.seconds / 60,
+        parameters=sum(weights.numel() for weights in recognizer.model.parameters()),
+        scores={name: {**found[name].to_dict(), "speakers": _speakers(splits[name])} for name in names},
+    )
+    kept.save(folder.path / results.FILE)
+    print("\n".join(kept.rows()))
+    for name, result in reversed(found.items()):
+        training = f"{kept.minutes:.1f} min of training, seed {kept.seed}"
+        print(f"{recipe} {name} {describe(result)}, {training}, {folder.model}")
+    return max(report_failures(result) for result in found.values())
+
+
+def _texts(utterances: Sequence[Utterance], result: Evaluation) -> Iterator[dict[str, str | None]]:
+    """What was said and recognized, for `asr.evaluate --hypotheses`."""
+    for utterance, text in zip(utterances, result.texts, strict=True):
+        yield {"id": utterance.id, "reference": utterance.text, "hypothesis": text, "speaker": utterance.speaker}
+
+
+def _speakers(utterances: Sequence[Utterance]) -> int:
+    """How many are known."""
+    return len({utterance.speaker for utterance in utterances} - {None})
+
+
+def commit() -> str | None:
+    """The commit of this code, with "-dirty" where files have been changed since; None where git does not know."""
+    try:
+        where = ["--git-dir", str(PROJECT / ".git"), "--work-tree", str(PROJECT)]  # and no repository around it
+        line = ["git", *where, "describe", "--always", "--dirty", "--exclude", "*"]
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def repeatable(recipe: str, pairs: Sequence[str], config: TrainConfig, steps: int) -> str:
+    """The command line that trains the same model again: as many steps, where minutes have decided how many.
+
+    Args:
+        pairs: of `--set`. Of a path that tells of this machine, its last two parts stay.
+    """
+    pairs = [f"{name}={short_path(value) if Path(value).is_absolute() else value}" for name, value in _split(pairs)]
+    if config.minutes:
+        pairs = [pair for pair in pairs if not pair.startswith("minutes=")] + ["minutes=0", f"steps={steps}"]
+    options = (part for pair in pairs for part in ("--set", pair))
+    return shlex.join(["python", "scripts/run_recipe.py", recipe, *options])
 
 
 def recipe_table() -> str:
@@ -86,20 +148,15 @@ def recipe_table() -> str:
     return "\n".join(["| recipe | corpus | hours | licence |", "|---|---|---|---|", *lines])
 
 
-def result_row(recipe: str, split: str, result: Evaluation, training: str, line: Sequence[str]) -> str:
-    """A row of the README's results: what was scored, WER with its interval, CER, training, and the command's words."""
-    found = result.score
-    scored = f"{split}, {found.words.reference:,} words"
-    rate = f"{found.wer:.1%} ({100 * found.low:.1f} to {100 * found.high:.1f})"
-    return f"| `{recipe}` | {scored} | {rate} | {found.cer:.1%} | {training} | `{shlex.join(line)}` |"
+def _split(pairs: Sequence[str]) -> list[tuple[str, str]]:
+    return [(name, value) for name, _, value in (pair.partition("=") for pair in pairs)]
 
 
-def _sort_settings(recipe: recipes.Recipe, pairs: Sequence[str]) -> tuple[dict[str, str], dict[str, object]]:
+def sort_settings(recipe: recipes.Recipe, pairs: Sequence[str]) -> tuple[dict[str, str], dict[str, object]]:
     """`--set` pairs -> the recipe's own options, complete, and training settings."""
     options = dict(recipe.options)
     training = []
-    for pair in pairs:
-        name, _, value = pair.partition("=")
+    for pair, (name, value) in zip(pairs, _split(pairs), strict=True):
         if name in options:
             options[name] = value
         else:

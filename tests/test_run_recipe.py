@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,10 @@ from pathlib import Path
 import pytest
 
 import recipes
+from asr.checkpoint import load
+from asr.training.config import TrainConfig
+from scripts.results import Result
+from scripts.run_recipe import repeatable
 
 PROJECT = Path(__file__).resolve().parents[1]
 SCRIPT = PROJECT / "scripts" / "run_recipe.py"
@@ -25,26 +30,56 @@ def run_recipe(corpora: Path, out: Path, *settings: str) -> subprocess.Completed
     return subprocess.run(list(map(str, line)), cwd=out.parent, env=environment, capture_output=True, text=True)
 
 
-def test_from_corpus_to_wer_and_again(corpora: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def finished(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder of a run, and what its command printed."""
+    out = tmp_path_factory.mktemp("yesno") / "run"
+    done = run_recipe(corpora, out, *TINY, "seed=5")
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_from_corpus_to_wer_and_again(corpora: Path, finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     """The last line is the result; a second run finds the first one finished and says the same."""
-    first, second = (run_recipe(corpora, tmp_path / "run", *TINY) for _ in range(2))
+    out, first = finished
+    second = run_recipe(corpora, out, *TINY, "seed=5")
     for done in (first, second):
         assert done.returncode == 0, done.stderr
         assert re.match(r"yesno test WER \d+\.\d\d% .* in 240 words of 30 utterances", done.stdout.splitlines()[-1])
     without_speed = [re.sub(r"real-time factor [\d.]+", "", done.stdout) for done in (first, second)]
     assert without_speed[0] == without_speed[1]
     assert "this run is finished, after step 3 of 3" in second.stderr
-    cells = [cell.strip() for cell in first.stdout.splitlines()[-2].strip("|").split("|")]  # the README's row
-    wer, low, high, cer = re.search(
-        r"WER (\S+)% \(95% interval (\S+)% to (\S+)% .*CER (\S+)%:", first.stdout.splitlines()[-1]
-    ).groups()
-    assert cells[:2] == ["`yesno`", "test, 240 words"]
-    assert [float(rate) for rate in re.findall(r"[\d.]+", cells[2] + cells[3])] == pytest.approx(
-        [float(rate) for rate in (wer, low, high, cer)], abs=0.051
-    )
-    assert cells[4].startswith("3 steps in ") and cells[4].endswith("seed 1")
-    options = " ".join(f"--set {setting}" for setting in TINY)
-    assert cells[5] == f"`python scripts/run_recipe.py yesno {options}`"
+
+
+def test_a_run_leaves_its_result_and_its_texts(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], run_module
+) -> None:
+    """What it leaves is what an evaluation finds, of the model as of the texts, and the row for the README says it."""
+    out, done = finished
+    result = Result.load(out / "result.json")
+    assert list(result.scores) == ["test"]
+    of_model = ("--model", out / "model.safetensors", "--manifest", out / "manifests" / "test.jsonl")
+    for source in (of_model, ("--hypotheses", out / "test.jsonl")):
+        evaluated = json.loads(run_module("asr.evaluate", *source, "--json").stdout)
+        assert {**result.scores["test"], "rtf": 0} == {**evaluated, "rtf": 0, "speakers": 1}
+    stored = load(out / "model.safetensors")
+    assert result.parameters == sum(weights.numel() for weights in stored.acoustic_model().parameters())
+    assert result.commit == stored.info["commit"] and re.fullmatch("[0-9a-f]{7,}(-dirty)?", result.commit)
+    assert (result.seed, result.workers, result.steps) == (5, 1, 3) and 0 < result.minutes < 60
+    options = " ".join(f"--set {setting}" for setting in (*TINY, "seed=5"))
+    assert result.command == f"python scripts/run_recipe.py yesno {options}"
+    assert done.stdout.splitlines()[:-1] == result.rows()
+
+
+def test_the_command_of_a_result_fixes_the_steps_and_tells_nothing_of_the_machine() -> None:
+    def line(*pairs: str, **settings: object) -> str:
+        return repeatable("yesno", pairs, TrainConfig(**settings), 7)
+
+    command = "python scripts/run_recipe.py yesno"
+    assert line("hidden=8", steps=7) == f"{command} --set hidden=8"
+    assert line("minutes=2", "seed=3", minutes=2) == f"{command} --set seed=3 --set minutes=0 --set steps=7"
+    assert line(minutes=90) == f"{command} --set minutes=0 --set steps=7"  # the recipe's own
+    assert line("noise=/home/me/noise/all", "init=en") == f"{command} --set noise=noise/all --set init=en"
 
 
 def test_an_unknown_setting_is_wrong_usage(corpora: Path, tmp_path: Path) -> None:
