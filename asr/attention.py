@@ -9,6 +9,7 @@ distance between two frames alone, at any length.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,20 +18,24 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from asr import Error
 
-HEAD_SIZE = 64  # features of a head, as nearly as they can be shared out evenly
+HEAD_SIZE, LARGEST_HEAD = 64, 128  # features of a head: about, at most
 EXPANSION = 4  # features inside a feed-forward layer for each outside
 BASE = 10_000.0  # of the rotary frequencies: the slowest pair turns by about 1/BASE a frame
 
 
 def head_count(size: int) -> int:
-    """Heads of about 64 features each, which share the features evenly, in pairs.
+    """How many heads share the features evenly, in pairs, each with as nearly 64 as can be.
 
     Raises:
-        Error: they cannot.
+        Error: all of one head, or of two, would have far more.
     """
-    heads = max(1, round(size / HEAD_SIZE))
-    if size % (2 * heads):
-        raise Error(f"hidden is {size}; a transformer of about that size needs a multiple of {2 * heads}")
+    possible = [heads for heads in range(1, size // 2 + 1) if size % (2 * heads) == 0]
+    heads = min(possible, key=lambda heads: abs(math.log(size / heads / HEAD_SIZE)), default=0)
+    if not heads or size / heads > LARGEST_HEAD:
+        raise Error(
+            f"hidden is {size}; a transformer needs heads with an even number of features, {LARGEST_HEAD} at most: take "
+            f"a multiple of {HEAD_SIZE}"
+        )
     return heads
 
 

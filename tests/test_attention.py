@@ -83,7 +83,9 @@ def test_it_is_plain_attention_over_each_utterance(
         np.testing.assert_allclose(found[:length, i], expected, atol=1e-10, rtol=1e-10)
 
 
-@pytest.mark.parametrize(("size", "heads"), [(2, 1), (64, 1), (136, 2), (192, 3), (256, 4), (320, 5), (512, 8)])
+@pytest.mark.parametrize(
+    ("size", "heads"), [(2, 1), (64, 1), (136, 2), (192, 3), (228, 3), (256, 4), (320, 5), (512, 8)]
+)
 def test_heads_have_about_64_features(size: int, heads: int) -> None:
     assert head_count(size) == heads
 

@@ -79,7 +79,7 @@ def cells(line: str) -> list[str]:
 
 
 def test_runs_become_rows_and_the_table_can_be_made_again(checkout: Path, tmp_path: Path) -> None:
-    """Figures come out of the runs rounded, in the order of the recipes' names, and the rest of the README stays as it is."""
+    """Figures come out rounded, in the order of the recipes' names, and the rest of the README stays as it is."""
     folders = [run_folder(tmp_path, "books", READ), run_folder(tmp_path, "yesno", YES)]
     done = results(checkout, *folders)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
