@@ -32,10 +32,8 @@ def head_count(size: int) -> int:
     possible = [heads for heads in range(1, size // 2 + 1) if size % (2 * heads) == 0]
     heads = min(possible, key=lambda heads: abs(math.log(size / heads / HEAD_SIZE)), default=0)
     if not heads or size / heads > LARGEST_HEAD:
-        raise Error(
-            f"hidden is {size}; a transformer needs heads with an even number of features, {LARGEST_HEAD} at most: take "
-            f"a multiple of {HEAD_SIZE}"
-        )
+        what = f"hidden is {size}; a transformer needs heads with an even number of features, {LARGEST_HEAD} at most"
+        raise Error(f"{what}: take a multiple of {HEAD_SIZE}")
     return heads
 
 
