@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.check and options.runs:
         raise command.UsageError("--check changes nothing: leave out the runs, or --check")
     kept, readme = PROJECT / "data" / "results", PROJECT / "README.md"
-    new = {f"{run.resolve().name}.json": Result.load(run / FILE) for run in options.runs}
+    new = {f"{run.absolute().name}.json": Result.load(run / FILE) for run in options.runs}
     for name, result in new.items():
         kept.mkdir(exist_ok=True)
         result.save(kept / name)
