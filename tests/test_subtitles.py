@@ -175,6 +175,12 @@ def test_punctuation_without_pauses() -> None:
     ]
 
 
+def test_a_sentence_may_end_in_quotes() -> None:
+    assert lines(cues(transcript(said("“I never dreamed it was you, Bartley.” When did you come?")))) == [
+        ("“I never dreamed it was you, Bartley.”", "When did you come?")
+    ]
+
+
 def test_lines_do_not_end_with_an_article() -> None:
     """Nor with a preposition, though 29 and 27 columns would be more alike."""
     assert lines(cues(transcript(said("considering everything on the mountaineering expeditions")))) == [
@@ -232,6 +238,20 @@ def test_scripts_without_spaces() -> None:
     assert lines(found) == [("他从来没有想过会在这个地方遇见你，", "真的没有想到，一切都变了样子")]
     mixed = tuple(Word(token, i, i + 1) for i, token in enumerate(["我", "用", "open", "source", "软", "件"]))
     assert lines(cues(transcript(Segment("我用 open source 软件", 0.0, 6.0, mixed)))) == [("我用 open source 软件",)]
+
+
+def test_words_that_the_text_does_not_have() -> None:
+    """The spaces of the others are still known."""
+    words = tuple(Word(token, i, i + 1) for i, token in enumerate(["甲", "xyz", "乙", "丙"]))
+    assert lines(cues(transcript(Segment("甲乙丙", 0.0, 4.0, words)))) == [("甲 xyz乙丙",)]
+
+
+@pytest.mark.parametrize("text", ["字" * 21 + "，" + "字" * 20, "字" * 20 + "（" + "字" * 21])
+def test_marks_stay_with_their_word(text: str) -> None:
+    """Though it is only there that they would fit into two lines."""
+    found = lines(cues(Transcript((Segment(text, 0.0, 6.0),), 9.0)))
+    assert "".join(line for cue in found for line in cue) == text
+    assert not any(line.startswith("，") or line.endswith("（") for cue in found for line in cue)
 
 
 def test_widths() -> None:
