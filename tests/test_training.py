@@ -34,7 +34,7 @@ from asr.training.batches import epoch_batches
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
 from asr.training.job import make_job
-from asr.training.loop import Trainer, average_buffers, train
+from asr.training.loop import Trainer, average_buffers, blank_score, train
 from asr.training.prepare import Examples, Transcripts, find_examples, frames_needed, noise_report
 from asr.training.store import Entry
 from asr.training.workers import Group, launch
@@ -320,10 +320,8 @@ def test_a_run_ends_early_where_the_dev_score_gets_no_better(speech, tmp_path):
     line = [*line, *command("train", **{**WITH_DEV, "norm": "layer", **STALE})[3:]]
     done = run(line)
     assert done.returncode == 0, done.stderr
-    *_, last = done.stderr.splitlines()
-    assert re.fullmatch(
-        r"ended early after step 15 of 30: 2 evaluations without a better score than dev WER .*patience.*", last
-    )
+    why = r"^ended early after step 15 of 30: 2 evaluations without a better score than dev WER .*patience"
+    assert re.search(why, done.stderr, re.MULTILINE)
     assert list(dev_scores(tmp_path / "out")) == [5, 10, 15]
     assert checkpoint.load(tmp_path / "out" / "model.safetensors").info["step"] == 5
     before = (tmp_path / "out" / "state.safetensors").read_bytes()
@@ -779,6 +777,36 @@ def test_noises_and_rooms_are_drawn_by_seed_epoch_and_utterance(speech, tmp_path
     assert not any(np.array_equal(one, two) for one, two in zip(plain, other_half[::-1], strict=True))
 
 
+def test_noise_alone_is_no_text(speech, tmp_path):
+    noise = np.random.default_rng(1).integers(-9000, 9000, 4000) / np.float32(32768)
+    (tmp_path / "noise").mkdir()
+    soundfile.write(tmp_path / "noise" / "a.wav", noise, RATE, subtype="FLOAT")
+    sounds = {"noise": str(tmp_path / "noise"), "noise_share": 0.0, "low_pass": 0.0}
+    trainer = Trainer(Group(), job_of(read(speech / "train.jsonl"), tmp_path / "run", **sounds, wordless=0.3))
+    examples = [trainer._as_heard(example) for example in trainer.job.examples]
+    alone = [example for example in examples if not example.ids]
+    assert 3 <= len(alone) <= 15  # of 30
+    for example in alone:
+        samples = trainer._augmented(example)
+        assert len(samples) in range(len(trainer.audio[example.number]) * 9 // 10, len(samples) + 1)
+        assert set(samples.tolist()) <= set(noise.tolist())
+    with pytest.raises(UsageError, match=r"wordless is 0\.3, but there are no noises"):
+        TrainConfig(wordless=0.3)
+
+
+def test_the_score_of_no_text_is_ctcs():
+    torch.manual_seed(1)
+    log_probs = torch.randn(3, 7, 5, dtype=torch.float64).log_softmax(-1)  # (B, T, V)
+    lengths = torch.tensor([7, 4, 5])
+    found = blank_score(log_probs, lengths, [True, True, False])
+    empty = torch.zeros(2, 1, dtype=torch.long)
+    theirs = torch.nn.functional.ctc_loss(
+        log_probs[:2].transpose(0, 1), empty, lengths[:2], torch.zeros(2, dtype=torch.long), reduction="sum"
+    )
+    torch.testing.assert_close(-found, theirs)
+    assert blank_score(log_probs, lengths, [False] * 3) == 0
+
+
 def test_a_run_is_not_resumed_with_other_noises(speech, tmp_path):
     (tmp_path / "noise").mkdir()
     soundfile.write(tmp_path / "noise" / "a.wav", np.ones(100), RATE)
@@ -816,7 +844,7 @@ SUBWORDS = {"units": "subwords", "pieces": 13, "subsampling": 8}
 def subword_run(of_words):
     """The folder of a finished run with subwords, and what its command printed."""
     out = of_words.parent / "out"
-    done = run(command("train", of_words, "--out", out, "--strict", **TINY, **SUBWORDS))
+    done = run(command("train", of_words, "--dev", "none", "--out", out, "--strict", **TINY, **SUBWORDS))
     assert done.returncode == 0, done.stderr
     return out, done
 
@@ -838,7 +866,7 @@ def test_subwords_are_learned_by_heart_at_8x(of_words, subword_run):
 
 def test_a_run_is_not_resumed_with_other_units(of_words, subword_run):
     out, _ = subword_run
-    line = [str(of_words), "--out", str(out), "--resume"]
+    line = [str(of_words), "--dev", "none", "--out", str(out), "--resume"]
     for change, what in (("pieces=12", "pieces"), ("units=letters", "units")):
         with pytest.raises(Error, match=f"this run began with other {what}"):
             asr.train.main([*line, "--set", change])
@@ -909,7 +937,8 @@ def make(folder):
 def test_a_model_to_start_from_is_not_forgotten(speech, trained, tmp_path):
     """After one tiny step it still knows what it knew; sizes are its own, whatever the defaults are."""
     model = trained[0] / "model.safetensors"
-    line = command("train", speech / "train.jsonl", "--out", tmp_path / "out", "--init", model, "--strict")
+    data = speech / "train.jsonl"
+    line = command("train", data, "--dev", "none", "--out", tmp_path / "out", "--init", model, "--strict")
     done = run([*line, "--set", "steps=1", "--set", "learning_rate=1e-9", "--set", "workers=1"])
     assert done.returncode == 0, done.stderr
     assert f"starts from {model}; new: nothing" in done.stderr.splitlines()

@@ -19,7 +19,7 @@ LEAST = {
     "evaluations": 1,
     **dict.fromkeys(("minutes", "steps", "epochs", "warmup", "weight_decay", "patience", "seed", "workers"), 0),
     **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width", "trim", "speed", "vtlp"), 0),
-    **dict.fromkeys(("noise_share", "room_share", "low_pass", "phone_weight", "average"), 0),
+    **dict.fromkeys(("noise_share", "wordless", "room_share", "low_pass", "phone_weight", "average"), 0),
     "pieces": 1,
 }
 UNITS = ("letters", "subwords")
@@ -58,6 +58,7 @@ class TrainConfig:
         vtlp: frequencies are stretched or squeezed by up to this share, as other vocal tracts do (`warp_frequencies`).
         noise: folder or manifest of noises (`asr.training.noise`), in which `noise_share` of the utterances are heard,
             at an SNR from `snr_low` to `snr_high` dB; empty: none.
+        wordless: share of the utterances in whose place a noise alone is heard, and nothing is said.
         rooms: folder or manifest of impulse responses, through which `room_share` of the utterances are heard.
         low_pass: share of the utterances that lose all above a frequency drawn from 3 to 8 kHz (`limit_band`).
         lexicon: pronunciation dictionary, a file or "cmudict", for phones as a second target (`asr.training.phones`),
@@ -105,6 +106,7 @@ class TrainConfig:
     noise_share: float = 0.5
     snr_low: float = 5.0
     snr_high: float = 25.0
+    wordless: float = 0.0
     rooms: str = ""
     room_share: float = 0.3
     low_pass: float = 0.5
@@ -127,11 +129,13 @@ class TrainConfig:
         for name, least in LEAST.items():
             if not least <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("warmup", "noise_share", "room_share", "low_pass", "phone_weight", "average"):
+        for name in ("warmup", "noise_share", "wordless", "room_share", "low_pass", "phone_weight", "average"):
             if getattr(self, name) > 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 1")
         if not -math.inf < self.snr_low <= self.snr_high < math.inf:
             raise UsageError(f"snr_low to snr_high is {self.snr_low} to {self.snr_high}; expected dB, the lower first")
+        if self.wordless and not self.noise:
+            raise UsageError(f"wordless is {self.wordless}, but there are no noises; set noise=FOLDER")
         for name in ("trim", "speed", "vtlp"):
             if getattr(self, name) > 0.5:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 0.5")

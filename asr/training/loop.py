@@ -29,7 +29,7 @@ from asr.training.folder import Progress, RunFolder
 from asr.training.initial import adopt
 from asr.training.job import Job
 from asr.training.meter import Meter
-from asr.training.noise import add_noise, reverberate
+from asr.training.noise import add_noise, repeated, reverberate
 from asr.training.optimizer import optimizers
 from asr.training.phones import PhoneHead
 from asr.training.prepare import Example, samples_needed
@@ -233,7 +233,7 @@ class Trainer:
         self.gradient.zero_()
         totals = torch.tensor([0.0, self.group.stop.is_set()])  # the workers must agree on when to stop
         if mine := self.group.share(examples):
-            totals[0] = self._backward(mine, examples)
+            totals[0] = self._backward([self._as_heard(example) for example in mine], examples)
         self.group.add_up(totals)
         self.group.add_up(self.gradient)
         average_buffers(self.learner, self.group)
@@ -261,6 +261,7 @@ class Trainer:
             if weight:
                 phone_log_probs = self.learner["phones"](layers[self.config.phone_layer - 1], frames)
         loss = summed_ctc(log_probs.transpose(0, 1), frames, [example.ids for example in mine])
+        loss = loss - blank_score(log_probs, frames, [not example.ids for example in mine])
         loss = loss / sum(len(example.ids) for example in batch)
         total = loss
         if weight:
@@ -273,6 +274,13 @@ class Trainer:
     def _seeds(self, use: str, examples: list[Example]) -> list[int]:
         return [seed_for(use, self.config.seed, self.progress.epoch, example.number) for example in examples]
 
+    def _as_heard(self, example: Example) -> Example:
+        """An utterance as this epoch takes it: itself, or nothing said, where noise alone is heard."""
+        draw = seed_for("wordless", self.config.seed, self.progress.epoch, example.number)
+        if self.config.wordless and np.random.default_rng(draw).random() < self.config.wordless:
+            return dataclasses.replace(example, ids=(), phones=())
+        return example
+
     def _augmented(self, example: Example) -> NDArray[np.float32]:
         """An utterance's samples as this epoch hears them."""
         config, sounds = self.config, self.sounds
@@ -281,6 +289,8 @@ class Trainer:
         samples = trim_ends(self.audio[example.number], config.trim, least, seed_for("trim", *draw))
         samples = perturb_speed(samples, config.speed, least, seed_for("speed", *draw))
         generator = np.random.default_rng(seed_for("sounds", *draw))
+        if not example.ids:
+            return repeated(sounds["noise"].draw(generator), len(samples), generator)
         if "rooms" in sounds and generator.random() < config.room_share:
             samples = reverberate(samples, sounds["rooms"].draw(generator))
         if "noise" in sounds and generator.random() < config.noise_share:
@@ -395,6 +405,18 @@ def summed_ctc(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[in
     if len(rows) < len(targets):
         log_probs, lengths = log_probs[:, rows], lengths[rows]
     return ctc_loss(log_probs, ids, lengths, target_lengths, blank=BLANK, reduction="sum")
+
+
+def blank_score(log_probs: Tensor, lengths: Tensor, wordless: Sequence[bool]) -> Tensor:
+    """Sum of the blank's log-probs in the frames of utterances in which nothing is said: CTC's score of no text.
+
+    Args:
+        log_probs: (B, T', V) float32.
+        lengths: (B,) int64 frames.
+        wordless: of each utterance, whether it counts.
+    """
+    rows = [i for i, counts in enumerate(wordless) if counts]
+    return sum((log_probs[i, : lengths[i], BLANK].sum() for i in rows), log_probs[:, :0].sum())
 
 
 def flat_gradient(model: nn.Module) -> Tensor:

@@ -116,11 +116,16 @@ def add_noise(
     """
     from torchaudio import functional
 
-    start = generator.integers(len(noise))
-    heard = noise.take(np.arange(start, start + len(samples)), mode="wrap")
+    heard = repeated(noise, len(samples), generator)
     if not (samples.any() and heard.any()):
         return samples
     return functional.add_noise(torch.from_numpy(samples), torch.from_numpy(heard), torch.tensor(decibels)).numpy()
+
+
+def repeated(noise: NDArray[np.float32], length: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """(length,) samples of a noise that begins anywhere and is repeated as often as it takes."""
+    start = generator.integers(len(noise))
+    return noise.take(np.arange(start, start + length), mode="wrap")
 
 
 def reverberate(samples: NDArray[np.float32], response: NDArray[np.float32]) -> NDArray[np.float32]:
