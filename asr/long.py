@@ -24,6 +24,7 @@ SHORTEST, LONGEST = 12.0, 24.0  # s: of a window, without its context; utterance
 CONTEXT = 2.0  # s
 QUIET = 0.2  # s: a place is as quiet as its surroundings of this length
 SILENT = 1e-4  # of full scale: what never exceeds it (-80 dB) is no recorded speech
+STEADY = 1.5  # dB: what never stands out more from its quieter parts, in two seconds and more, is not either
 
 PAUSE = 0.3  # s without a word: an utterance may end in it
 LONG_PAUSE = 2.0  # s without a word: an utterance ends
@@ -61,8 +62,22 @@ class Window:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing can be heard in it."""
-        return bool(np.abs(self.samples).max(initial=0.0) <= SILENT)
+        """Whether there is nothing in it but silence or the steady noise of a room or a recorder."""
+        if np.abs(self.samples).max(initial=0.0) <= SILENT:
+            return True
+        return len(self.samples) >= 2 * SAMPLE_RATE and contrast(self.samples) < STEADY
+
+
+def contrast(samples: NDArray[np.float32]) -> float:
+    """How far the loudest 60 ms stand out from the quieter ones, in dB; white noise: 1, speech: 20 and more.
+
+    The difference of neighbouring samples takes out hum. Of 2,000 utterances of four corpora, mixed with white noise at
+    an SNR of 5 dB, 1% had less than 1.5 dB.
+    """
+    frame = round(0.06 * SAMPLE_RATE)
+    steps = np.diff(samples, append=samples[-1:])[: len(samples) // frame * frame].reshape(-1, frame)
+    level = 10 * np.log10(np.square(steps, dtype=np.float64).mean(axis=1) + 1e-14)
+    return float(level.max() - np.percentile(level, 5))
 
 
 def windows(blocks: Iterable[NDArray[np.float32]], step: int) -> Iterator[Window]:

@@ -79,6 +79,31 @@ def test_the_next_window_is_cut_before_the_recording_has_been_read() -> None:
     assert read <= long.WHOLE + 1
 
 
+@pytest.mark.parametrize("level", [1e-5, 1e-3, 0.3])
+@pytest.mark.parametrize("kind", ["white", "brown", "hum", "constant"])
+def test_steady_noise_is_silence(kind: str, level: float) -> None:
+    rng = np.random.default_rng(1)
+    for seconds in (2.0, 5.0, 28.0):
+        times = np.arange(round(seconds * RATE)) / RATE
+        noise = {
+            "white": rng.normal(0, 1, len(times)),
+            "brown": np.cumsum(rng.normal(0, 0.01, len(times))),
+            "hum": np.sin(2 * np.pi * 50 * times) + 0.3 * np.sin(2 * np.pi * 150 * times),
+            "constant": np.ones(len(times)),
+        }[kind]
+        assert long.Window((level * noise).astype(np.float32), 0, None).silent
+
+
+def test_quiet_and_noisy_speech_is_not_silence() -> None:
+    rng = np.random.default_rng(1)
+    paths = sorted((Path(__file__).resolve().parents[1] / "data" / "samples").glob("*.flac"))
+    for path in paths:
+        speech = audio.load(path)
+        noise = rng.normal(0, np.sqrt(np.mean(speech**2) / 10), len(speech)).astype(np.float32)  # SNR 10 dB
+        for samples in (speech, speech / 100, speech[: RATE // 5], speech + noise):
+            assert not long.Window(samples, 0, None).silent
+
+
 # Utterances
 
 
