@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr import Error
+from asr.confidence import Calibration, features_of, uncalibrated
 from asr.text import Units
 from asr.transcript import Word
 
@@ -70,6 +71,7 @@ def words(
     log_probs: NDArray[np.float32],
     frame_seconds: float,
     offset: float = 0.0,
+    calibration: Calibration | None = None,
 ) -> list[Word]:
     """The words of an utterance with their times and confidences.
 
@@ -82,20 +84,27 @@ def words(
         log_probs: (T, V) of the utterance.
         frame_seconds: from one frame to the next.
         offset: seconds from the beginning of the recording to the first frame.
+        calibration: of the confidences; None: they are no more than a hint, see `asr.confidence.uncalibrated`.
     """
-    groups = group_words(units, ids)
+    found = group_words(units, ids)
+    if not found:
+        return []
+    texts, tokens = [text for text, _ in found], np.array([numbers for _, numbers in found])
     # A frame is centred on its time.
-    firsts = np.array([spans[tokens[0], 0] for _, tokens in groups]) * frame_seconds
-    lasts = np.array([spans[tokens[-1], 1] - 1 for _, tokens in groups]) * frame_seconds
-    starts = np.maximum(firsts - BEFORE, 0.0)
-    ends = np.minimum(lasts + BEHIND, np.append(starts[1:], (len(log_probs) - 1) * frame_seconds))
-    times = zip((starts + offset).tolist(), (ends + offset).tolist(), strict=True)
-    sure = [_confidence(log_probs, ids, spans, tokens) for _, tokens in groups]
-    return [Word(text, start, end, each) for (text, _), (start, end), each in zip(groups, times, sure, strict=True)]
+    starts = np.maximum(spans[tokens[:, 0], 0] * frame_seconds - BEFORE, 0.0)
+    ends = (spans[tokens[:, 1] - 1, 1] - 1) * frame_seconds + BEHIND
+    ends = np.minimum(ends, np.append(starts[1:], (len(log_probs) - 1) * frame_seconds))
+    features = features_of(log_probs, ids, spans, tokens)
+    sure = uncalibrated(features) if calibration is None else calibration(features)
+    numbers = np.stack([starts + offset, ends + offset, sure], axis=1).round(4).tolist()
+    return [Word(text, *row) for text, row in zip(texts, numbers, strict=True)]
 
 
-def group_words(units: Units, ids: Sequence[int]) -> list[tuple[str, list[int]]]:
-    """The words that tokens spell, each with the numbers of its tokens; a space alone belongs to none."""
+def group_words(units: Units, ids: Sequence[int]) -> list[tuple[str, tuple[int, int]]]:
+    """The words that tokens spell, each with the number of its first token and the one after its last.
+
+    A space alone belongs to none.
+    """
     one_each = not any(units.opens_word(i) for i in range(1, len(units)))
     groups: list[list[int]] = []
     for number, token in enumerate(ids):
@@ -103,12 +112,5 @@ def group_words(units: Units, ids: Sequence[int]) -> list[tuple[str, list[int]]]
             groups.append([])
         if units.decode([token]).strip():
             groups[-1].append(number)
-    return [(units.decode(ids[number] for number in group).strip(), group) for group in groups if group]
-
-
-def _confidence(
-    log_probs: NDArray[np.float32], ids: Sequence[int], spans: NDArray[np.integer], tokens: Sequence[int]
-) -> float:
-    """Geometric mean, over a word's tokens, of the probability of each in its best frame."""
-    best = [log_probs[spans[i, 0] : spans[i, 1], ids[i]].max() for i in tokens]
-    return float(np.exp(np.mean(best)))
+    spelled = [(group[0], group[-1] + 1) for group in groups if group]
+    return [(units.decode(ids[first:end]).strip(), (first, end)) for first, end in spelled]

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["Evaluation", "describe", "evaluate", "main", "parser", "report_failures"]
 
 AS_IS = "none"  # the normaliser that changes nothing
-MODEL_OPTIONS = ("manifest", "split", "model", "lm", "beam_size", "hotwords", "tune", "hypotheses_out")
+MODEL_OPTIONS = ("manifest", "split", "model", "lm", "beam_size", "hotwords", "tune", "calibrate", "hypotheses_out")
 
 
 def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluation:
@@ -109,6 +109,12 @@ def parser() -> argparse.ArgumentParser:
         "--tune",
         action="store_true",
         help="fit the language model's weights and the beam to this data first, and keep them in its file",
+    )
+    arguments.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit the confidences of words to this data first, and keep them in the language model's file, or for "
+        "greedy decoding in the model's",
     )
     arguments.add_argument(
         "--hypotheses-out",
@@ -184,7 +190,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.report:
         theirs = replace(texts, hypotheses=others, system=str(options.compare)) if options.compare else None
         data = report_data(report, texts, labels, theirs)
-        write_report(options.report, _source(options).stem, _facts(options, recognizer), data, recognizer, utterances)
+        title = _source(options).resolve().stem
+        write_report(options.report, title, _facts(options, recognizer), data, recognizer, utterances)
     print(json.dumps(report.to_dict()) if options.json else report.describe())
     return status
 
@@ -254,6 +261,9 @@ def _recognizer(options: argparse.Namespace, utterances: Sequence[Utterance], li
     if options.tune:
         _tune(recognizer, options, utterances)
         recognizer = command.load_model(options)
+    if options.calibrate:
+        _calibrate(recognizer, options, utterances)
+        recognizer = command.load_model(options)
     return recognizer
 
 
@@ -269,7 +279,7 @@ def _of_model(
 
 def _source(options: argparse.Namespace) -> Path:
     """Where the references are from."""
-    return (options.manifest or options.references or options.hypotheses).resolve()
+    return options.manifest or options.references or options.hypotheses
 
 
 def _facts(options: argparse.Namespace, recognizer: Recognizer | None) -> list[tuple[str, str]]:
@@ -301,24 +311,49 @@ def _decoding(options: argparse.Namespace, recognizer: Recognizer) -> str:
 
 def _tune(recognizer: Recognizer, options: argparse.Namespace, utterances: Sequence[Utterance]) -> None:
     """Fit the weights of beam search and write them into the language model's file."""
-    from asr.lm import is_arpa
     from asr.ngram import NGram
-    from asr.recognizer import beam_search, find_lm, find_model, search_settings
+    from asr.recognizer import beam_search, search_settings
     from asr.tune import tune
 
-    path = find_lm(find_model(options.model), options.lm)
-    if path is None:
-        raise command.UsageError("--tune fits the weights of a language model; name its file (--lm)")
-    if is_arpa(path):
-        raise command.UsageError(
-            f"{path}: an ARPA file cannot keep weights; convert it first (python -m asr.lm convert)"
-        )
+    path = _lm_file(options, "--tune fits the weights of a language model")
     model = NGram.open(path)
     log_probs = _log_probs(recognizer, utterances)
     references = [recognizer.normalizer(utterance.text) for utterance in utterances]
     start = beam_search(recognizer.alphabet, model, search_settings(model))
     settings = tune(recognizer, start, log_probs, references)
-    replace(model, info={**model.info, "search": asdict(settings)}).save(path)
+    kept = {name: value for name, value in model.info.items() if name != "confidence"}  # that of another search
+    replace(model, info={**kept, "search": asdict(settings)}).save(path)
+
+
+def _calibrate(recognizer: Recognizer, options: argparse.Namespace, utterances: Sequence[Utterance]) -> None:
+    """Fit the confidences of this way to decode, and write them into the file that it is kept in."""
+    from asr.calibrate import calibrate, keep
+    from asr.recognizer import find_model
+
+    lm = None
+    if recognizer.search is not None:
+        lm = _lm_file(options, "--calibrate keeps the confidences of beam search in a language model's file")
+    references = [recognizer.normalizer(utterance.text) for utterance in utterances]
+    keep(calibrate(recognizer, _log_probs(recognizer, utterances), references), find_model(options.model), lm)
+
+
+def _lm_file(options: argparse.Namespace, why: str) -> Path:
+    """The language model's file, in which settings can be kept.
+
+    Raises:
+        command.UsageError: there is none, or it is an ARPA file.
+    """
+    from asr.lm import is_arpa
+    from asr.recognizer import find_lm, find_model
+
+    path = find_lm(find_model(options.model), options.lm)
+    if path is None:
+        raise command.UsageError(f"{why}; name its file (--lm)")
+    if is_arpa(path):
+        raise command.UsageError(
+            f"{path}: an ARPA file cannot keep weights; convert it first (python -m asr.lm convert)"
+        )
+    return path
 
 
 def _log_probs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[NDArray[np.float32]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from asr import BATCH_SECONDS, HOT_WEIGHT, Error, audio, checkpoint, decode
 from asr.align import words
+from asr.confidence import Calibration
 from asr.decode import BeamSearch, BeamSettings
 from asr.features import LogMel
 from asr.long import Cutter, Utterance, Window, windows
@@ -43,6 +44,7 @@ class Recognizer:
         normalizer: what its training texts went through; a reference must go through it before it is compared.
         info: where the model came from, see `asr.checkpoint.Checkpoint`.
         search: beam search over its log-probs; None decodes greedily.
+        calibration: of its words' confidences, for this way to decode; None: they are a hint.
         threads: batches that are recognized side by side.
         batch_seconds: padded audio of a batch.
     """
@@ -55,6 +57,7 @@ class Recognizer:
         normalizer: Normalizer,
         info: Mapping[str, object],
         search: BeamSearch | None = None,
+        calibration: Calibration | None = None,
         threads: int = 1,
         batch_seconds: float = BATCH_SECONDS,
     ) -> None:
@@ -64,14 +67,20 @@ class Recognizer:
         self.normalizer = normalizer
         self.info = info
         self.search = search
+        self.calibration = calibration
         self.threads = threads
         self.batch_seconds = batch_seconds
 
     @classmethod
-    def from_checkpoint(cls, stored: checkpoint.Checkpoint, search: BeamSearch | None = None) -> Recognizer:
+    def from_checkpoint(
+        cls,
+        stored: checkpoint.Checkpoint,
+        search: BeamSearch | None = None,
+        calibration: Calibration | None = None,
+    ) -> Recognizer:
         """The recognizer of a model file that has been read."""
         model, features = stored.acoustic_model(), LogMel(stored.features)
-        return cls(model, features, stored.alphabet, stored.normalizer, stored.info, search)
+        return cls(model, features, stored.alphabet, stored.normalizer, stored.info, search, calibration)
 
     @property
     def step(self) -> int:
@@ -205,7 +214,7 @@ class Recognizer:
         found: list[tuple[_Job, Utterance]] = []
         for (job, window), rows in zip(group, self._rows([window for _, window in group]), strict=True):
             found += [(job, utterance) for utterance in job.add(window, rows)]
-        hypotheses = self._decode([utterance.log_probs for _, utterance in found], n_best)
+        hypotheses = self.decode([utterance.log_probs for _, utterance in found], n_best)
         for (job, utterance), best in zip(found, hypotheses, strict=True):
             job.segments += self._to_segments(utterance, best)
 
@@ -239,8 +248,8 @@ class Recognizer:
         ) as pool:
             return iter(list(pool.map(function, items)))
 
-    def _decode(self, utterances: Sequence[NDArray[np.float32]], n_best: int) -> list[list[decode.Hypothesis]]:
-        """The best hypotheses of each utterance."""
+    def decode(self, utterances: Sequence[NDArray[np.float32]], n_best: int = 1) -> list[list[decode.Hypothesis]]:
+        """The best hypotheses of each utterance, from its (T, V) log-probs."""
         if self.search is not None:
             return self.search.search_all(utterances, n_best, self.threads)
         if n_best > 1:
@@ -265,7 +274,8 @@ class Recognizer:
     def _words(self, utterance: Utterance, hypothesis: decode.Hypothesis) -> list[Word]:
         spans = np.array([hypothesis.frames, hypothesis.ends], np.int64).T
         start = utterance.start * self.frame_seconds
-        return words(self.alphabet, hypothesis.ids, spans, utterance.log_probs, self.frame_seconds, start)
+        rows, step = utterance.log_probs, self.frame_seconds
+        return words(self.alphabet, hypothesis.ids, spans, rows, step, start, self.calibration)
 
 
 class _Job:
@@ -385,9 +395,9 @@ def load(
     """The recognizer of a model that ships (by name) or of a model file (by path); see `asr.load`."""
     path = find_model(name_or_path)
     stored = checkpoint.load(path)
-    search = _search(path, stored, lm, beam_size, hot_words, hot_weight)
+    search, calibration = _search(path, stored, lm, beam_size, hot_words, hot_weight)
     place = _device(device)
-    recognizer = Recognizer.from_checkpoint(stored, search)
+    recognizer = Recognizer.from_checkpoint(stored, search, calibration)
     recognizer.threads = threads or (decode.cores() if place.type == "cpu" else 1)
     recognizer.batch_seconds = batch_seconds
     recognizer.model.to(place)
@@ -417,22 +427,24 @@ def _search(
     beam_size: int | None,
     hot_words: Mapping[str, float] | Collection[str],
     hot_weight: float,
-) -> BeamSearch | None:
-    """The beam search that these choices ask for; None for greedy decoding."""
+) -> tuple[BeamSearch | None, Calibration | None]:
+    """The beam search that these choices ask for, or None for greedy decoding; and what confidences go with it."""
     lm_path = find_lm(path, lm)
     if beam_size == 1:
         if hot_words:
             raise Error("hot words need beam search; choose a beam_size above 1")
-        return None
+        return None, Calibration.from_info(stored.info)
     if not (lm_path or hot_words or beam_size):
-        return None
+        return None, Calibration.from_info(stored.info)
     from asr.lm import open_lm
     from asr.vocabulary import parse_phrases
 
     hot = parse_phrases(hot_words, hot_weight, stored.alphabet, stored.normalizer)
     model = open_lm(lm_path) if lm_path else None
     settings = search_settings(model)
-    return beam_search(stored.alphabet, model, replace(settings, beam_size=beam_size or settings.beam_size), hot)
+    settings = replace(settings, beam_size=beam_size or settings.beam_size)
+    calibration = Calibration.from_info(model.info) if model else None
+    return beam_search(stored.alphabet, model, settings, hot), calibration
 
 
 def search_settings(model: NGram | None) -> BeamSettings:

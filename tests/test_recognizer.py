@@ -67,7 +67,9 @@ def test_many_recordings_keep_their_order(tiny: Recognizer, waveforms: list[np.n
     many = [long[: int(seconds * audio.SAMPLE_RATE)] for seconds in (9.0, 0.5, 7.0, 3.0, 8.0, 1.0)] * 6
     assert len(length_batches([len(waveform) for waveform in many])) > 1
     alone = {len(waveform): tiny.transcribe(waveform) for waveform in many[:6]}
-    assert tiny.transcribe_many(many) == [alone[len(waveform)] for waveform in many]
+    found = tiny.transcribe_many(many)
+    assert [each.text for each in found] == [alone[len(waveform)].text for waveform in many]
+    assert [each.duration for each in found] == [alone[len(waveform)].duration for waveform in many]
     assert tiny.transcribe_many([]) == []
 
 
