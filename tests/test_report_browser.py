@@ -95,8 +95,8 @@ class Page:
     def head(self, title: str, table: str = ".utterances") -> WebElement:
         return next(each for each in self.all(f"{table} thead button") if each.text == title)
 
-    def order(self, title: str) -> str:
-        return self.run("return arguments[0].closest('th').ariaSort", self.head(title))
+    def order(self, title: str, table: str = ".utterances") -> str:
+        return self.run("return arguments[0].closest('th').ariaSort", self.head(title, table))
 
     def emulate(self, width: int, scheme: str) -> None:
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
@@ -276,6 +276,7 @@ def test_two_systems(visit: Callable, of_two: tuple) -> None:
     assert f"−{-100 * compared['difference']:.1f} points" in text
     assert "p < 0.001" in text and compared["p"] < 0.001
     assert "A 29, B 2" in text
+    assert page.order("WER A", "#groups") == "descending"
     page.choose("B better")
     assert (page.ids(), page.column("A − B")) == (["u3", "u0"], ["+2", "+1"])
     page.choose("A better")

@@ -190,7 +190,7 @@ function groupTable({ field, rows }) {
     caption: `By ${field}`,
     size: 20,
     rows,
-    sort: field === "speaker" ? [3, true] : [0, false],
+    sort: field === "speaker" ? [pair ? 2 : 3, true] : [0, false],
     columns: [
       { title: field, header: true, value: (row) => order.get(row), cell: (row) => apart(row.label) },
       ...(pair
