@@ -181,8 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if group.leads:
         from asr.training.after import finish
 
-        for path in finish(folder, parts.train(), parts.dev, config.init, options.lm == "auto"):
-            print(path)
+        finish(folder, parts.train, parts.dev, config.init, options.lm == "auto")
+        print(folder.model)
     return 0
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from asr.recognizer import load
 from asr.text import Alphabet, Normalizer
 from asr.training.after import finish, text_model
 from asr.training.folder import RunFolder
+from asr.training.loop import DEV_COLUMNS
 
 PROJECT = Path(__file__).resolve().parents[1]
 RATE = 16_000
@@ -98,7 +100,9 @@ def test_a_folder_becomes_a_model_with_figures(folder: Path, cache: None, tmp_pa
     out = tmp_path / "my_model"
     done = run_module("asr.train", folder, "--out", out, *_settings(**TINY), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == str(out / "model.safetensors")
+    assert done.stdout.splitlines() == [str(out / "model.safetensors")]
+    assert done.stderr.splitlines()[-1].endswith(f": {out / 'report.html'}")
+    assert "dev_manifest" in (out / "report.html").read_text(encoding="utf-8")
 
     # What was found is said, and kept.
     seen = json.loads((out / "look.json").read_text(encoding="utf-8"))
@@ -116,7 +120,7 @@ def test_a_folder_becomes_a_model_with_figures(folder: Path, cache: None, tmp_pa
     again = run_module("asr.evaluate", *line)
     found = json.loads(again.stdout)
     kept = result["lm"] or result["greedy"]
-    assert {name: found[name] for name in kept if name != "rtf"} == {name: kept[name] for name in kept if name != "rtf"}
+    assert {name: found[name] for name in kept.keys() - {"rtf"}} == {name: kept[name] for name in kept.keys() - {"rtf"}}
     assert (out / "model.lm").is_file() is (result["lm"] is not None)
     assert result["greedy"]["wer"] < 0.5  # it has learnt to hear tones
     assert f"greedy  WER {result['greedy']['wer']:.2%} (95% interval" in done.stderr
@@ -128,7 +132,7 @@ def test_a_folder_becomes_a_model_with_figures(folder: Path, cache: None, tmp_pa
 
     # The finished run goes on to the same end.
     resumed = run_module("asr.train", folder, "--out", out, "--resume", cwd=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.returncode == 0 and resumed.stdout == done.stdout, resumed.stderr
     assert json.loads((out / "result.json").read_text(encoding="utf-8"))["dev"]["greedy"] == result["greedy"]
     refused = run_module("asr.train", folder, "--out", out, cwd=tmp_path)
     assert refused.returncode == 1 and "holds a run already" in refused.stderr
@@ -154,8 +158,8 @@ def test_english_starts_from_the_model_that_ships(shipped_model: Path, cache: No
 # Language models
 
 
-def _said(texts: list[str]) -> list[Utterance]:
-    return [Utterance(str(i), Path(f"{i}.wav"), text) for i, text in enumerate(texts)]
+def _said(texts: list[str]) -> Callable[[], Iterator[Utterance]]:
+    return lambda: (Utterance(str(i), Path(f"{i}.wav"), text) for i, text in enumerate(texts))
 
 
 def test_texts_of_dev_are_never_in_the_language_model() -> None:
@@ -195,15 +199,18 @@ def run(shipped_model: Path, tmp_path: Path) -> tuple[RunFolder, list[Utterance]
 
     folder = RunFolder(tmp_path)
     stored = checkpoint.load(shipped_model)
-    greedy = evaluate(load("en", lm="none"), dev).score.to_dict()
-    checkpoint.save(folder.model, checkpoint.Checkpoint(**{**vars(stored), "info": {**stored.info, "dev": greedy}}))
+    found = evaluate(load("en", lm="none"), dev)
+    info = {**stored.info, "dev": found.score.to_dict()}
+    checkpoint.save(folder.model, checkpoint.Checkpoint(**{**vars(stored), "info": info}))
+    rows = zip([each.id for each in dev], [each.text for each in dev], found.texts, strict=True)
+    folder.write_lines("dev.jsonl", [dict(zip(DEV_COLUMNS, row, strict=True)) for row in rows])
     return folder, dev
 
 
 def test_a_language_model_is_kept_if_it_helps(run, cache: None, capsys: pytest.CaptureFixture) -> None:
     folder, dev = run
     helpful = _said([f"{each.text} indeed" for each in dev])
-    assert finish(folder, helpful, dev, "", True)[0] == folder.model
+    finish(folder, helpful, dev, "", True)
     result = json.loads((folder.path / "result.json").read_text(encoding="utf-8"))
     assert result["dev"]["lm"]["errors"] < result["dev"]["greedy"]["errors"]
     model = NGram.open(folder.path / "model.lm")

@@ -2,6 +2,7 @@
 
 dev_manifest.jsonl   the dev set, for `asr.evaluate`
 model.lm             the language model beside the model, with its weights; only if it makes fewer errors on dev
+report.html          every dev utterance, to look at and to listen to
 result.json          the figures
 """
 
@@ -10,9 +11,10 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +33,12 @@ from asr.training.cache import AudioCache, open_cache
 from asr.training.folder import RunFolder
 from asr.training.store import caches_folder
 
+RESULT, REPORT = "result.json", "report.html"
 FEWEST_WORDS = 50  # a text with less says nothing of a language
 ENOUGH_FOR_THREE = 10_000  # words: with fewer, two words in a row are all that is seen often enough
 CHARACTERS_ORDER = 5
 SPACES = 1 / 30  # characters: with fewer spaces, text is not written in words
+SAMPLED = 10_000  # texts that are looked at for repeats
 TUNED = 100  # dev utterances, spread over the set, that the weights are fitted to
 
 
@@ -54,33 +58,35 @@ class Helper:
 
 
 def finish(
-    folder: RunFolder, train: Iterable[Utterance], dev: Sequence[Utterance], init: str, with_lm: bool
-) -> list[Path]:
+    folder: RunFolder, train: Callable[[], Iterator[Utterance]], dev: Sequence[Utterance], init: str, with_lm: bool
+) -> None:
     """Make a language model, evaluate, and print what came out on stderr.
 
     Args:
-        train: what was learnt from; its texts become the language model.
+        train: gives what was learnt from, each time anew; its texts become the language model.
         dev: what has chosen the model; where there is none, nothing is done.
         init: the model that training started from, whose language model is tried too; empty for none.
         with_lm: try language models at all.
 
-    Returns: the files for a user, the model first.
+    What is done is not done again: result.json, which comes last, says so.
     """
+    if (folder.path / RESULT).is_file():
+        return
     lm_path = folder.model.with_suffix(".lm")
     lm_path.unlink(missing_ok=True)  # of an earlier time
     if not dev:
         _say("no dev set: no figures, and no language model, since nothing could tell whether it helps")
-        return [folder.model]
+        folder.write_text(RESULT, json.dumps({"dev": None, "language_model": None}, indent=2) + "\n")
+        return
     stored = checkpoint.load(folder.model)
     manifest = folder.path / "dev_manifest.jsonl"
     write_manifest(manifest, dev)
     best = _best_helper(stored, train, dev, init) if with_lm else None
     if best:
         replace(best.model, info={**best.model.info, "search": asdict(best.settings)}).save(lm_path)
-    figures = {"greedy": stored.info["dev"], "lm": _evaluated(folder.model, manifest) if best else None}
-    folder.write_text(
-        "result.json", json.dumps({"dev": figures, "language_model": best and best.what}, indent=2) + "\n"
-    )
+    found = _evaluated(folder, manifest, best is not None)
+    figures = {"greedy": stored.info["dev"], "lm": found if best else None}
+    folder.write_text(RESULT, json.dumps({"dev": figures, "language_model": best and best.what}, indent=2) + "\n")
     _say("on the dev set, which has chosen the best model, so that other speech may be harder:")
     _say(f"  greedy  {describe(figures['greedy'])}")
     if best:
@@ -88,7 +94,7 @@ def finish(
         _say(f"  (the language model is {best.what}; its weights were fitted to dev, too)")
     elif with_lm:
         _say("  no language model made fewer errors, so none is kept")
-    return [folder.model]
+    _say(f"every utterance, to look at and to listen to: {folder.path / REPORT}")
 
 
 def describe(score: dict[str, object]) -> str:
@@ -99,16 +105,24 @@ def describe(score: dict[str, object]) -> str:
     return f"WER {wer} (95% interval {low} to {high} over {score['interval_over']}): {counts}"
 
 
-def _evaluated(model: Path, manifest: Path) -> dict[str, object]:
-    """What `asr.evaluate` finds with the language model that lies beside the model, if one does."""
+def _evaluated(folder: RunFolder, manifest: Path, with_lm: bool) -> dict[str, object]:
+    """What `asr.evaluate` finds with all that lies beside the model; it writes the report.
+
+    Args:
+        with_lm: the report compares with what the model recognizes alone.
+    """
     from asr import evaluate
 
+    line = ["--model", str(folder.model), "--manifest", str(manifest), "--json", "--report", str(folder.path / REPORT)]
     with redirect_stdout(io.StringIO()) as printed:
-        evaluate.main(["--model", str(model), "--manifest", str(manifest), "--json"])
-    return json.loads(printed.getvalue())
+        evaluate.main([*line, "--compare", str(folder.path / "dev.jsonl")] if with_lm else line)
+    found = json.loads(printed.getvalue())
+    return {name: found[name] for name in found if name != "comparison"}
 
 
-def _best_helper(stored: Checkpoint, train: Iterable[Utterance], dev: Sequence[Utterance], init: str) -> Helper | None:
+def _best_helper(
+    stored: Checkpoint, train: Callable[[], Iterator[Utterance]], dev: Sequence[Utterance], init: str
+) -> Helper | None:
     """The language model with the fewest errors, if there are fewer than without."""
     cache = open_cache(dev, caches_folder(), exact=True)
     recognizer = Recognizer.from_checkpoint(stored)
@@ -128,11 +142,12 @@ def _best_helper(stored: Checkpoint, train: Iterable[Utterance], dev: Sequence[U
 
 
 def _candidates(
-    stored: Checkpoint, train: Iterable[Utterance], dev_texts: set[str], init: str
+    stored: Checkpoint, train: Callable[[], Iterator[Utterance]], dev_texts: set[str], init: str
 ) -> Iterator[tuple[str, NGram]]:
     own = text_model(train, dev_texts, stored.normalizer, stored.alphabet)
     if own:
-        yield f"of the {own.info['words']} words of training text ({own.info['units']}, order {own.order})", own
+        units = own.info["units"]
+        yield f"of the training text (order {own.order}, {own.info['words']} {units} without those of dev's texts)", own
     else:
         _say("no language model of the training text: too little of it, dev's texts left out")
     beside = find_lm(find_model(init), None) if init else None
@@ -141,7 +156,7 @@ def _candidates(
 
 
 def text_model(
-    train: Iterable[Utterance], dev_texts: set[str], normalizer: Normalizer, alphabet: Units
+    train: Callable[[], Iterator[Utterance]], dev_texts: set[str], normalizer: Normalizer, alphabet: Units
 ) -> NGram | None:
     """An n-gram model of the training texts without those that dev has too; None where there is too little text.
 
@@ -149,17 +164,24 @@ def text_model(
     """
     from asr.kneser_ney import estimate
 
-    texts = [text for each in train if (text := normalizer(each.text)) and text not in dev_texts]
-    words, characters = sum(len(text.split()) for text in texts), sum(map(len, texts))
-    spaces = words - len(texts)
-    by_character = spaces < SPACES * characters and len(set(texts)) > words / 2
+    def texts() -> Iterator[str]:
+        return (text for each in train() if (text := normalizer(each.text)) and text not in dev_texts)
+
+    words = characters = sentences = 0
+    for text in texts():
+        words, characters, sentences = words + len(text.split()), characters + len(text), sentences + 1
+    by_character = words - sentences < SPACES * characters and _differ(list(islice(texts(), SAMPLED)))
     if (characters if by_character else words) < FEWEST_WORDS:
         return None
     units = "characters" if by_character else "words"
     order = CHARACTERS_ORDER if by_character else 3 if words >= ENOUGH_FOR_THREE else 2
-    sentences = (_units(text, by_character, alphabet) for text in texts)
     info = {"units": units, "normalizer": normalizer.to_dict(), "text": ["training texts"], "prune": 0.0}
-    return estimate(sentences, order, info=info)
+    return estimate((_units(text, by_character, alphabet) for text in texts()), order, info=info)
+
+
+def _differ(texts: Sequence[str]) -> bool:
+    """Whether they are sentences without spaces, and not single words that come again and again."""
+    return len(set(texts)) > len(texts) / 2
 
 
 def _units(text: str, by_character: bool, alphabet: Units) -> list[str | None]:

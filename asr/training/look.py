@@ -180,7 +180,7 @@ def look(train: Data, dev: Data | None) -> Look:
         words=words.total(),
         vocabulary=len(words),
         characters_per_second=_usual(speeds),
-        heard=sum(len(_spread(len(data.names))) for data in parts),
+        heard=sum(len(spread(len(data.names))) for data in parts),
         texts_in_both=_texts_in_both(train, dev),
     )
     found.add(_unusable(parts))
@@ -238,8 +238,8 @@ def _unusable(parts: Sequence[Data]) -> Iterator[Problem]:
 
 
 def _texts_in_both(train: Data, dev: Data | None) -> int:
-    wanted = Counter(dev.texts) if dev else Counter()
-    return sum(wanted[text] for text in wanted.keys() & set(train.texts if wanted else ()) if text)
+    wanted = Counter(text for text in dev.texts if text) if dev else Counter()
+    return sum(wanted[text] for text in {text for text in train.texts if text in wanted})
 
 
 def _repeated(parts: Sequence[Data]) -> Iterator[Problem]:
@@ -274,15 +274,15 @@ def _keys(data: Data) -> NDArray[np.uint64]:
     return keys
 
 
-def _spread(total: int, most: int = HEARD) -> range:
-    """Numbers, evenly spread, of at most so many utterances."""
-    return range(0, total, max(1, -(-total // most)))
+def spread(total: int) -> range:
+    """Numbers of the utterances that are listened to: all, or some 20,000 evenly spread."""
+    return range(0, total, max(1, -(-total // HEARD)))
 
 
 def _levels(parts: Sequence[Data]) -> Iterator[Problem]:
     for data in parts:
         reader = data.cache.reader()
-        for i in _spread(len(data.names)):
+        for i in spread(len(data.names)):
             samples = reader[i]
             if not len(samples):
                 continue

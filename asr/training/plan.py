@@ -13,7 +13,7 @@ from asr.text import Units
 from asr.training.look import Look
 
 SHIPPED = "en"  # the model to start from
-LENGTHS = ("minutes", "steps", "epochs")  # settings of which one says how long to train
+COUNTED = ("steps", "epochs")  # settings that say how long to train: who counts them wants to know what they train
 NOTHING = "none"  # of --init: from scratch
 
 MINUTES_AN_HOUR = {True: 10, False: 20}  # of training for an hour of audio; True: starting from a model
@@ -26,7 +26,7 @@ MUCH_HEARD = 300.0  # hours: what the larger model needs to show its worth
 STEPS = 3_000  # below so many, steps count more than the audio in each
 BATCH = (40.0, 120.0)  # seconds
 BATCHES_AN_EPOCH = 10
-MANY_PASSES = 20.0  # over the data, from where on models overfit
+MANY_PASSES = 40.0  # over the data, from where on models overfit
 SINGLE_WORDS = 1.5  # s: over so short an utterance a mel band's mean is the vowel
 FAST = 20.0  # characters a second: more, and the usual 25 output frames a second are too few
 
@@ -69,8 +69,11 @@ def make_plan(
     plan = Plan()
     if "init" not in given:
         _choose_start(plan, look, given, known, sizes)
+    if any(given.get(name) for name in COUNTED):
+        plan.reasons.append("all else as set or by default: who sets steps or epochs wants to know what is trained")
+        return plan
     tuned = bool(plan.settings.get("init", given.get("init", "")))
-    heard = _choose_length(plan, look, given, tuned, workers)
+    heard = _choose_minutes(plan, look, given, tuned) / 60 * SPEED * workers
     if not tuned:
         heard *= _choose_sizes(plan, look, given, heard)
     _choose_schedule(plan, look, given, heard, tuned)
@@ -102,18 +105,14 @@ def unknown_letters(characters: Iterable[str], known: Units) -> list[str]:
     return [each for each in characters if unicodedata.category(each)[0] in "LM" and known.unknown(each)]
 
 
-def _choose_length(plan: Plan, look: Look, given: Mapping[str, object], tuned: bool, workers: int) -> float:
-    """How long to train; returns hours of audio that the usual model would hear, repeats counted."""
-    if not any(given.get(name) for name in LENGTHS):
-        minutes = float(min(LONGEST, max(SHORTEST, round(MINUTES_AN_HOUR[tuned] * look.hours))))
-        rule = f"about {MINUTES_AN_HOUR[tuned]} an hour of audio, at least {SHORTEST} and at most {LONGEST}"
-        plan.choose(given, f"{rule} (--minutes: as long as you like)", minutes=minutes)
-        return minutes / 60 * SPEED * workers
+def _choose_minutes(plan: Plan, look: Look, given: Mapping[str, object], tuned: bool) -> float:
+    """How long to train."""
     if given.get("minutes"):
-        return float(given["minutes"]) / 60 * SPEED * workers
-    if given.get("steps"):
-        return float(given["steps"]) * float(given.get("batch_seconds", BATCH[0])) / 3600
-    return float(given["epochs"]) * look.hours
+        return float(given["minutes"])
+    minutes = float(min(LONGEST, max(SHORTEST, round(MINUTES_AN_HOUR[tuned] * look.hours))))
+    rule = f"about {MINUTES_AN_HOUR[tuned]} an hour of audio, at least {SHORTEST} and at most {LONGEST}"
+    plan.choose(given, f"{rule} (--minutes: as long as you like)", minutes=minutes)
+    return minutes
 
 
 def _choose_sizes(plan: Plan, look: Look, given: Mapping[str, object], heard: float) -> float:
@@ -149,7 +148,7 @@ def _choose_schedule(plan: Plan, look: Look, given: Mapping[str, object], heard:
     passes = heard / max(look.hours, 1e-3)
     if tuned:
         plan.choose(given, "gentler than from scratch, so as not to forget", learning_rate=1e-3)
-    if passes >= MANY_PASSES and not any(given.get(name) for name in ("steps", "epochs")):  # who counts these knows why
+    if passes >= MANY_PASSES:
         why = f"about {passes:.0f} passes over the data: against learning it by heart"
         plan.choose(given, why, dropout=0.2, time_masks=0.5)
     plan.choose(given, "the kept model is an average over the last 2% of the steps", average=0.02)

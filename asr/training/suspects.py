@@ -13,7 +13,7 @@ from torch.nn.functional import ctc_loss
 
 from asr.decode import BLANK
 from asr.recognizer import Recognizer, length_batches
-from asr.training.look import Data
+from asr.training.look import Data, spread
 from asr.training.prepare import Problem
 
 KIND = "text may be wrong"
@@ -72,7 +72,8 @@ def find_suspects(recognizer: Recognizer, parts: Sequence[Data], seconds: float)
 
 def _usable(recognizer: Recognizer, data: Data) -> Iterator[int]:
     """Utterances with audio and a text that the model can write."""
-    for i, text in enumerate(data.texts):
+    for i in spread(len(data.names)):
+        text = data.texts[i]
         if text and data.cache.lengths[i] and not recognizer.alphabet.unknown(text):
             yield i
 
