@@ -90,14 +90,29 @@ def words(
     if not found:
         return []
     texts, tokens = [text for text, _ in found], np.array([numbers for _, numbers in found])
-    # A frame is centred on its time.
-    starts = np.maximum(spans[tokens[:, 0], 0] * frame_seconds - BEFORE, 0.0)
-    ends = (spans[tokens[:, 1] - 1, 1] - 1) * frame_seconds + BEHIND
-    ends = np.minimum(ends, np.append(starts[1:], (len(log_probs) - 1) * frame_seconds))
+    times = word_times(spans, tokens, len(log_probs), frame_seconds)
     features = features_of(log_probs, ids, spans, tokens)
     sure = uncalibrated(features) if calibration is None else calibration(features)
-    numbers = np.stack([starts + offset, ends + offset, sure], axis=1).round(4).tolist()
+    numbers = np.column_stack([times + offset, sure]).round(4).tolist()
     return [Word(text, *row) for text, row in zip(texts, numbers, strict=True)]
+
+
+def word_times(
+    spans: NDArray[np.integer], tokens: NDArray[np.integer], frames: int, frame_seconds: float
+) -> NDArray[np.float64]:
+    """(W, 2) start and end of each word in seconds from the first frame, which is centred on 0.
+
+    A model places a token some time after its sound begins and, the last one of a word, before the word ends. By how
+    much differs little between models (`scripts/word_times.py`).
+
+    Args:
+        spans: (L, 2) first frame of each token, and the one after its last.
+        tokens: (W, 2) first token of each word, and the one after its last.
+        frames: of the utterance.
+    """
+    starts = np.maximum(spans[tokens[:, 0], 0] * frame_seconds - BEFORE, 0.0)
+    ends = (spans[tokens[:, 1] - 1, 1] - 1) * frame_seconds + BEHIND
+    return np.stack([starts, np.minimum(ends, np.append(starts[1:], (frames - 1) * frame_seconds))], axis=1)
 
 
 def group_words(units: Units, ids: Sequence[int]) -> list[tuple[str, tuple[int, int]]]:

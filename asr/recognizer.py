@@ -263,7 +263,7 @@ class Recognizer:
             return []
         found = self._words(utterance, hypotheses[0])
         if len(hypotheses) == 1:
-            return [self._segment(part) for part in _between_pauses(found)]
+            return [self._segment(part) for part in between_pauses(found)]
         listed = (Alternative(text, hypothesis.score) for text, hypothesis in zip(texts, hypotheses, strict=True))
         return [replace(self._segment(found), text=texts[0], alternatives=tuple(listed))]
 
@@ -342,7 +342,7 @@ def _silence(frames: int, tokens: int) -> NDArray[np.float32]:
     return log_probs
 
 
-def _between_pauses(found: Sequence[Word]) -> Iterator[Sequence[Word]]:
+def between_pauses(found: Sequence[Word]) -> Iterator[Sequence[Word]]:
     """Cut words where there is a pause between them."""
     cuts = [i for i, (word, after) in enumerate(pairwise(found), 1) if after.start - word.end >= SEGMENT_PAUSE]
     return (found[start:end] for start, end in pairwise([0, *cuts, len(found)]))
