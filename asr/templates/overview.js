@@ -33,8 +33,11 @@ function overview(data) {
 
 const failedOf = (data) => data.utterances.filter((utterance) => utterance.failed);
 
+const SCALES = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]; // error rates at which the bar of a headline may end
+
 function headline(system, i, systems) {
-  const most = Math.max(...systems.map((each) => each.wer_high ?? 1));
+  const highest = Math.max(...systems.map((each) => each.wer_high ?? each.wer ?? 1));
+  const most = SCALES.find((end) => end >= highest) ?? highest;
   const name = systems.length > 1 ? el("p", { class: "system" }, tag(i), " ", apart(system.name)) : null;
   const kinds = [
     ["substitution", system.substitutions],
@@ -56,7 +59,7 @@ function headline(system, i, systems) {
       { class: "interval" },
       `95% interval ${percent(system.wer_low)} to ${percent(system.wer_high)}, over ${system.interval_over}`,
     ),
-    bar(system, Math.max(most, 0.001), i),
+    el("div", { class: "scale", "aria-hidden": "true" }, "0", bar(system, most, i), percent(most, 0)),
     el(
       "p",
       {},
