@@ -135,12 +135,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.check and options.runs:
         raise command.UsageError("--check changes nothing: leave out the runs, or --check")
     kept, readme = PROJECT / "data" / "results", PROJECT / "README.md"
-    new = {f"{run.absolute().name}.json": Result.load(run / FILE) for run in options.runs}
-    for name, result in new.items():
-        kept.mkdir(exist_ok=True)
-        result.save(kept / name)
+    new = {kept / f"{run.absolute().name}.json": Result.load(run / FILE) for run in options.runs}
+    found = {path: Result.load(path) for path in kept.glob("*.json")} | new
     before = readme.read_text(encoding="utf-8")
-    after = with_table(before, table(Result.load(path) for path in sorted(kept.glob("*.json"))))
+    after = with_table(before, table(found[path] for path in sorted(found)))
+    for path, result in new.items():
+        kept.mkdir(exist_ok=True)
+        result.save(path)
     if options.check and before != after:
         changes = difflib.unified_diff(
             before.splitlines(), after.splitlines(), "README.md", str(kept), lineterm="", n=0

@@ -184,6 +184,13 @@ def test_only_what_is_between_the_markers_changes(before: list[str], old: list[s
     assert with_table(text, table([YES])) == expected == with_table(expected, table([YES]))
 
 
+def test_nothing_is_kept_where_there_is_no_place_for_the_table(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "README.md").write_text("# asr\n")
+    done = results(checkout, run_folder(tmp_path, "yesno", YES))
+    assert done.returncode == 1 and "needs one line <!-- results: begin -->" in done.stderr
+    assert not (checkout / "data" / "results").exists()
+
+
 @pytest.mark.parametrize("text", ["", f"{BEGIN}\n", f"{END}\n{BEGIN}\n", f"{BEGIN}\n{END}\n{END}\n", f"{BEGIN}\n" * 2])
 def test_a_readme_without_its_markers_is_an_error(text: str) -> None:
     with pytest.raises(Error, match="needs one line <!-- results: begin -->"):
