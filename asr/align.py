@@ -1,8 +1,16 @@
-"""Forced alignment: when each token and each word was said, and how sure that is."""
+"""Forced alignment: when each token and each word was said, and how sure that is.
+
+Run as `python -m asr.align AUDIO TEXT` it aligns a recording with its text; see `asr.known_text`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +19,9 @@ from asr import Error
 from asr.confidence import Calibration, features_of, uncalibrated
 from asr.text import Units
 from asr.transcript import Word
+
+if TYPE_CHECKING:
+    from asr.known_text import Alignment
 
 BEFORE = 0.035  # s from the beginning of a word to the middle of the first frame of its first token
 BEHIND = 0.085  # s from the middle of the last frame of its last token to its end, if no word begins before
@@ -129,3 +140,170 @@ def group_words(units: Units, ids: Sequence[int]) -> list[tuple[str, tuple[int, 
             groups[-1].append(number)
     spelled = [(group[0], group[-1] + 1) for group in groups if group]
     return [(units.decode(ids[first:end]).strip(), (first, end)) for first, end in spelled]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    from asr import command
+    from asr.formats import FORMATS
+    from asr.outputs import ALL
+    from asr.written import FORMS
+
+    arguments = argparse.ArgumentParser(
+        prog="python -m asr.align",
+        description="Find out when each word of a known text is said in a recording, and where the two do not match.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    arguments.add_argument("audio", metavar="AUDIO", help="a recording of any length and format")
+    arguments.add_argument("text", metavar="TEXT", help="a text file in UTF-8 with what is said in it; - for stdin")
+    arguments.add_argument(
+        "--normalizer",
+        choices=tuple(FORMS),
+        help="english: numbers are spelled and abbreviations read out; the output has them as they were written",
+    )
+    arguments.add_argument(
+        "--format",
+        choices=(*FORMATS, ALL),
+        default="ctm",
+        help="ctm: a line for each word; json: characters as well, and where the text does not match; textgrid: a tier "
+        "of characters; srt, vtt: subtitles; txt, tsv: a line for each stretch between pauses; all takes --output-dir "
+        "(default: ctm)",
+    )
+    arguments.add_argument("--output-dir", type=Path, metavar="DIR", help="write a file for each format here")
+    command.add_acoustic_model(arguments)
+    return arguments
+
+
+EXAMPLES = """\
+examples:
+  python -m asr.align chapter.mp3 chapter.txt                               a line for each word
+  python -m asr.align chapter.mp3 chapter.txt --format srt > chapter.srt    subtitles
+  python -m asr.align talk.wav talk.txt --format all --output-dir out       every format
+
+Places where the recording sounds otherwise than the text are listed on stderr, and in json: words that were not said,
+or said otherwise, and speech that is not in the text. Words that the model cannot write, such as numbers without
+--normalizer english, are counted there too; they get the time between their neighbours. It takes memory for the
+recording's length (10 MB an hour) and time for that of recording times text: 5 s of a core for an hour, besides what
+the model takes.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    options = parser().parse_args(argv)
+    from asr import command
+    from asr.outputs import ALL
+
+    if options.format == ALL and options.output_dir is None:
+        raise command.UsageError("--format all writes several files; say where (--output-dir DIR)")
+    if options.audio == options.text == "-":
+        raise command.UsageError("AUDIO and TEXT are both -; give one of them as a file")
+    text = _read_text(options.text)
+    found = _aligned(options, text)
+    _report(found)
+    _write(options, found)
+    return 0
+
+
+def _read_text(path: str) -> str:
+    """What a text file or standard input holds.
+
+    Raises:
+        AlignError: it is not UTF-8.
+    """
+    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AlignError(f"{path}: not UTF-8 ({error}); expected a text file: save it as UTF-8") from None
+
+
+def _aligned(options: argparse.Namespace, text: str) -> Alignment:
+    """Read the recording, and align it."""
+    from asr.audio import SAMPLE_RATE
+    from asr.known_text import align
+    from asr.outputs import Progress
+    from asr.reading import Reader
+    from asr.recognizer import load
+    from asr.sources import seekable
+    from asr.written import FORMS
+
+    count = 0
+
+    def counted(blocks: Iterator[NDArray[np.float32]], progress: Progress) -> Iterator[NDArray[np.float32]]:
+        nonlocal count
+        for block in blocks:
+            yield block
+            count += len(block)
+            progress.heard(len(block) / SAMPLE_RATE)
+
+    with Reader() as reader:
+        place = {"device": options.device, "threads": options.threads, "batch_seconds": options.batch_seconds}
+        recognizer = load(options.model, "none", 1, **place)
+        with seekable(options.audio) as path, reader.stream(path) as stream, Progress() as progress:
+            progress.opened(stream.duration)
+            log_probs = recognizer.long_log_probs(counted(stream.blocks, progress))
+    form = FORMS[options.normalizer] if options.normalizer else None
+    try:
+        return align(recognizer, log_probs, text, count / SAMPLE_RATE, form)
+    except Error as error:
+        raise AlignError(f"{options.text}: {error}") from None
+
+
+def _report(found: Alignment) -> None:
+    """Say on stderr where the text does not match."""
+    from asr.outputs import one_line
+
+    for place in found.mismatches:
+        text = f"the text says {one_line(place.text)!r}" if place.text else "nothing in the text"
+        heard = f"it sounds like {one_line(place.heard)!r}" if place.heard else "nothing is heard"
+        print(f"{place.start:.2f}-{place.end:.2f} s: {text}, {heard}", file=sys.stderr)
+    if found.mismatches:
+        seconds = sum(place.end - place.start for place in found.mismatches)
+        print(
+            f"the text may not match in {len(found.mismatches)} places, {seconds:.1f} s of "
+            f"{found.transcript.duration:.1f} s",
+            file=sys.stderr,
+        )
+    if found.unwritable:
+        words = ", ".join(repr(one_line(word)) for word in list(dict.fromkeys(found.unwritable))[:8])
+        print(
+            f"{len(found.unwritable)} words have characters that the model cannot write ({words}); "
+            "their times are those between their neighbours",
+            file=sys.stderr,
+        )
+
+
+def _write(options: argparse.Namespace, found: Alignment) -> None:
+    """To stdout, or to a file for each format."""
+    from asr.files import replacing
+    from asr.formats import FORMATS
+    from asr.outputs import ALL
+    from asr.sources import recordings
+
+    (recording,) = recordings([options.audio])
+    name = Path(recording.name).name
+    if options.output_dir is None:
+        print(_rendered(found, options.format, name), end="")
+        return
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    for format in FORMATS if options.format == ALL else [options.format]:
+        with replacing(options.output_dir / f"{name}{FORMATS[format].suffix}") as file:
+            file.write(_rendered(found, format, name).encode("utf-8", "backslashreplace"))
+
+
+def _rendered(found: Alignment, format: str, name: str) -> str:
+    from asr.formats import render, textgrid
+
+    if format == "json":
+        return json.dumps(found.to_dict(), ensure_ascii=False) + "\n"
+    if format == "textgrid":
+        return textgrid(found.transcript, name, found.characters)
+    return render(found.transcript, format, name)
+
+
+if __name__ == "__main__":
+    from asr import command
+
+    sys.exit(command.run(main))

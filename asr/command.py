@@ -27,9 +27,7 @@ class UsageError(Error):
 
 def add_model(arguments: argparse.ArgumentParser) -> None:
     """The options that choose a recognizer, for `load_model`."""
-    arguments.add_argument(
-        "--model", default="en", metavar="NAME|PATH", help="a model that ships, or a model file (default: en)"
-    )
+    add_acoustic_model(arguments)
     arguments.add_argument(
         "--lm",
         metavar="NAME|PATH|none",
@@ -53,6 +51,13 @@ def add_model(arguments: argparse.ArgumentParser) -> None:
         default=HOT_WEIGHT,
         metavar="X",
         help="bonus of each word of a phrase, a natural logarithm (default: %(default)g)",
+    )
+
+
+def add_acoustic_model(arguments: argparse.ArgumentParser) -> None:
+    """Those of them that matter where nothing is decoded."""
+    arguments.add_argument(
+        "--model", default="en", metavar="NAME|PATH", help="a model that ships, or a model file (default: en)"
     )
     arguments.add_argument("--device", default="cpu", help="where the model runs, such as cuda (default: cpu)")
     arguments.add_argument(

@@ -134,17 +134,22 @@ def _field(text: str) -> str:
     return re.sub(r"\s", "_", one_line(text))
 
 
-def _textgrid(transcript: Transcript, _name: str) -> str:
+def textgrid(transcript: Transcript, _name: str, characters: Sequence[Word] = ()) -> str:
     """Praat's long text format: a tier of segments and one of words, for each channel where they were kept apart.
 
     The intervals of a tier fill the recording; those without text are silence. The tiers of a channel have names like
     "Channel 1 - words", as forced aligners give them to those of a speaker.
+
+    Args:
+        characters: in the order of time, for a tier of their own, if there are any.
     """
     tiers = []
     for channel, segments in (by_channel(transcript) or {None: []}).items():
         of_channel = "" if channel is None else f"Channel {channel} - "
         words = [word for segment in segments for word in segment.words]
         tiers += [(f"{of_channel}segments", segments), (f"{of_channel}words", words)]
+    if characters:
+        tiers.append(("characters", characters))
     limit = max(milliseconds(transcript.duration), *(len(tier) for _, tier in tiers), 1)
     head = [
         'File type = "ooTextFile"',
@@ -205,5 +210,5 @@ FORMATS: Mapping[str, Format] = {
     "vtt": Format(".vtt", _vtt),
     "tsv": Format(".tsv", _tsv),
     "ctm": Format(".ctm", _ctm),
-    "textgrid": Format(".TextGrid", _textgrid),
+    "textgrid": Format(".TextGrid", textgrid),
 }
