@@ -9,6 +9,7 @@ shows what there is.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import subprocess
 import sys
@@ -38,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--list", action="store_true", help="the recipes with their hours and licences, and stop")
     arguments.add_argument("--out", type=Path, help="folder of the run (default: data/runs/NAME)")
     arguments.add_argument(
+        "--score", action="store_true", help="score the finished run in --out, also one that older code has trained"
+    )
+    arguments.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change an option or a training setting"
     )
     return arguments
@@ -59,19 +63,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     from asr.training.folder import RunFolder  # brings torch, and `--help` should not wait for it
     from asr.training.workers import joined
 
+    folder, config = RunFolder(out), configure(recipe.settings, settings)
+    if arguments.score:
+        _check_finished(folder, config)
     with joined() as group:
         with group.said_once():
             splits = group.host_first(lambda: recipe.read(recipes.corpora_folder(), options))
         for name, utterances in splits.items():
             if utterances and group.leads:
                 write_manifest(out / "manifests" / f"{name}.jsonl", utterances)
-        config = configure(recipe.settings, settings)
-        fit(splits["train"], splits["dev"], out, config, info, resume=True, group=group)
+        if not arguments.score:
+            fit(splits["train"], splits["dev"], out, config, info, resume=True, group=group)
     if not group.leads:
         return 0
-    folder = RunFolder(out)
     line = repeatable(recipe.name, arguments.set, config, folder.progress().steps)
     return _score(recipe.name, recipe.test_split(options), splits, folder, line)
+
+
+def _check_finished(folder: RunFolder, config: TrainConfig) -> None:
+    """See that a run has been trained to its end with these settings, as far as its code had them.
+
+    Raises:
+        asr.Error: it has not.
+    """
+    if not folder.progress().finished:
+        raise command.UsageError(f"{folder.path}: this run is not finished; go on with it first, without --score")
+    wanted = dataclasses.asdict(config)
+    stored = folder.read_config()["settings"]
+    changed = [f"{name}={value}" for name, value in stored.items() if name != "workers" and wanted.get(name) != value]
+    if changed:
+        raise command.UsageError(
+            f"{folder.path}: this run has other settings; name them: --set {' --set '.join(changed)}"
+        )
 
 
 def _score(recipe: str, test: str, splits: Mapping[str, Sequence[Utterance]], folder: RunFolder, line: str) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,11 @@ SCRIPT = PROJECT / "scripts" / "run_recipe.py"
 TINY = ("steps=3", "hidden=8", "channels=8", "layers=1", "workers=1")
 
 
-def run_recipe(corpora: Path, out: Path, *settings: str) -> subprocess.CompletedProcess[str]:
+def run_recipe(
+    corpora: Path, out: Path, *settings: str, options: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run the yesno recipe with a tiny model."""
-    line = [sys.executable, SCRIPT, "yesno", "--out", out]
+    line = [sys.executable, SCRIPT, "yesno", "--out", out, *options]
     line += [part for setting in settings for part in ("--set", setting)]
     environment = {**os.environ, "ASR_CORPORA": str(corpora.absolute()), "ASR_CACHE": str(out / "cache")}
     return subprocess.run(list(map(str, line)), cwd=out.parent, env=environment, capture_output=True, text=True)
@@ -69,6 +73,34 @@ def test_a_run_leaves_its_result_and_its_texts(
     options = " ".join(f"--set {setting}" for setting in (*TINY, "seed=5"))
     assert result.command == f"python scripts/run_recipe.py yesno {options}"
     assert done.stdout.splitlines()[:-1] == result.rows()
+
+
+def test_a_run_of_older_code_is_scored_as_it_is(
+    corpora: Path, finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """It lacks a setting that has come since, so it could not be gone on with."""
+    out = shutil.copytree(finished[0], tmp_path / "older")
+    config, before = json.loads((out / "config.json").read_text()), json.loads((out / "result.json").read_text())
+    del config["settings"]["average"]
+    (out / "config.json").write_text(json.dumps(config))
+    (out / "result.json").unlink()
+    done = run_recipe(corpora, out, *TINY, "seed=5", options=["--score"])
+    assert done.returncode == 0, done.stderr
+    after = json.loads((out / "result.json").read_text())
+    for result in (before, after):
+        del result["scores"]["test"]["rtf"]
+    assert after == before
+    done = run_recipe(corpora, out, *TINY, "dropout=0.25", options=["--score"])
+    assert done.returncode == 2
+    assert (
+        f"other settings; name them: --set dropout={recipes.find('yesno').settings['dropout']} --set seed=5"
+        in done.stderr
+    )
+
+
+def test_only_a_finished_run_can_be_scored(corpora: Path, tmp_path: Path) -> None:
+    done = run_recipe(corpora, tmp_path / "nothing", options=["--score"])
+    assert done.returncode == 1 and "no such file" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_command_of_a_result_fixes_the_steps_and_tells_nothing_of_the_machine() -> None:
