@@ -79,14 +79,19 @@ def open_sounds(setting: str, source: str) -> Sounds | None:
 def _recordings(setting: str, source: Path) -> list[Utterance]:
     manifest = source / "manifest.jsonl" if source.is_dir() else source
     if manifest.is_file() and manifest.suffix == ".jsonl":
-        return list(_listed(setting, manifest))
+        return [recording for recording in listed(setting, manifest) if recording.split not in HELD_OUT]
     if source.is_dir():
         return [Utterance(str(path), path, "") for path in audio_files(source)]
     found = "another file" if source.exists() else "nothing there"
     raise Error(f"{setting}={source}: expected a folder of recordings or a manifest (.jsonl); found {found}")
 
 
-def _listed(setting: str, manifest: Path) -> Iterator[Utterance]:
+def listed(setting: str, manifest: Path) -> Iterator[Utterance]:
+    """The recordings that a manifest (.jsonl) has for a setting, of all splits, without texts.
+
+    Raises:
+        asr.Error: a line is not an object with audio_filepath.
+    """
     with manifest.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -97,8 +102,9 @@ def _listed(setting: str, manifest: Path) -> Iterator[Utterance]:
             except (ValueError, KeyError, TypeError):
                 message = f"line {number}: expected an object with audio_filepath; found {line[:80]!r}"
                 raise Error(f"{manifest}, {message}") from None
-            if (row.get("kind") or "noise") == KINDS[setting] and row.get("split") not in HELD_OUT:
-                yield Utterance(str(path), path, "", row.get("duration"), offset=row.get("offset") or 0.0)
+            if (row.get("kind") or "noise") == KINDS[setting]:
+                offset = row.get("offset") or 0.0
+                yield Utterance(str(path), path, "", row.get("duration"), split=row.get("split"), offset=offset)
 
 
 def add_noise(
