@@ -70,7 +70,7 @@ def measure(utterances: int) -> dict[str, float]:
         pairs = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
         start = time.perf_counter()
         with redirect_stdout(sys.stderr):
-            asr.train.main([str(manifest), "--out", str(out), *pairs])
+            asr.train.main([str(manifest), "--dev", "none", "--out", str(out), *pairs])
         seconds = time.perf_counter() - start
         workers = [float(path.read_text(encoding="ascii")) for path in out.glob("peak-*")]
     return {"utterances": utterances, "seconds": seconds, "main_mib": peak_mib(), "worker_mib": max(workers)}

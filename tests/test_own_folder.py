@@ -123,7 +123,7 @@ def test_a_folder_becomes_a_model_with_figures(folder: Path, cache: None, tmp_pa
     assert {name: found[name] for name in kept.keys() - {"rtf"}} == {name: kept[name] for name in kept.keys() - {"rtf"}}
     assert (out / "model.lm").is_file() is (result["lm"] is not None)
     assert result["greedy"]["wer"] < 0.5  # it has learnt to hear tones
-    assert f"greedy  WER {result['greedy']['wer']:.2%} (95% interval" in done.stderr
+    assert f"greedy    WER {result['greedy']['wer']:.2%} (95% interval" in done.stderr
     assert "which has chosen the best model" in done.stderr
 
     # Nothing that was set was chosen otherwise.

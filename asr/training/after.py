@@ -84,13 +84,16 @@ def finish(
     best = _best_helper(stored, train, dev, init) if with_lm else None
     if best:
         replace(best.model, info={**best.model.info, "search": asdict(best.settings)}).save(lm_path)
-    found = _evaluated(folder, manifest, best is not None)
-    figures = {"greedy": stored.info["dev"], "lm": found if best else None}
+    greedy, found = stored.info["dev"], _evaluated(folder, manifest, best is not None)
+    if best and found["errors"] >= greedy["errors"]:  # an evaluation leaves silences out, which may turn a close call
+        lm_path.unlink()
+        best, found = None, _evaluated(folder, manifest, False)
+    figures = {"greedy": greedy, "lm": found if best else None}
     folder.write_text(RESULT, json.dumps({"dev": figures, "language_model": best and best.what}, indent=2) + "\n")
     _say("on the dev set, which has chosen the best model, so that other speech may be harder:")
-    _say(f"  greedy  {describe(figures['greedy'])}")
+    _say(f"  greedy    {describe(greedy)}")
     if best:
-        _say(f"  {lm_path.name}  {describe(figures['lm'])}")
+        _say(f"  {lm_path.name}  {describe(found)}")
         _say(f"  (the language model is {best.what}; its weights were fitted to dev, too)")
     elif with_lm:
         _say("  no language model made fewer errors, so none is kept")
