@@ -204,7 +204,7 @@ def _looked_at(parts: Parts, folder: RunFolder, settings: Mapping[str, object], 
         known, sizes = _shipped_model()
         plan = make_plan(found, settings, workers, known, sizes)
         config = configure(plan.settings, settings)
-        seconds = 60 * AUDIO_A_MINUTE * (config.minutes or 12)
+        seconds = 60 * AUDIO_A_MINUTE * (config.minutes or 4)
         suspects = _suspects(found, [data for data in (train, dev) if data], seconds) if known else None
     if suspects:
         found.add(suspects.found)
