@@ -16,8 +16,8 @@ from asr.recognizer import Recognizer, between_pauses
 from asr.transcript import Segment, Transcript, Word
 
 # The text does not match where its path is worse than the best path by so much, over such a time. Measured on read
-# books with a poor model (greedy word error rate 68%): of places where 6 words or more of the text or of the recording
-# had been left out 19 in 20 were found, of single words few, and 56 places an hour were named that did match.
+# books with a poor model (greedy word error rate 68%): of 80 texts in which 6 or 12 words had been left out or invented
+# all were caught, of 20 that lacked 3 words 11, and 51 places an hour were named where the text was right.
 WORSE = 50.0  # nats per second
 TIME = 1.5  # s
 SLIGHT = 0.5  # nats in a frame: less does not count where a place begins and ends
