@@ -60,8 +60,9 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluat
     start = time.perf_counter()
     texts, failures, seconds_of_audio = _transcribe(recognizer, utterances)
     seconds = time.perf_counter() - start
-    references = [recognizer.normalizer(utterance.text) for utterance in utterances]
-    result = score(references, texts, [utterance.speaker for utterance in utterances])
+    normalize = recognizer.normalizer
+    references = [normalize(utterance.text) for utterance in utterances]
+    result = score(references, [normalize(text) for text in texts], [utterance.speaker for utterance in utterances])
     return Evaluation(result, texts, failures, seconds_of_audio, seconds)
 
 

@@ -257,25 +257,29 @@ class Recognizer:
         return [decode.greedy(rows[None], np.array([len(rows)])) for rows in utterances]
 
     def _to_segments(self, utterance: Utterance, hypotheses: Sequence[decode.Hypothesis]) -> list[Segment]:
-        """The segments of an utterance: between pauses or, with alternatives, which have other pauses, the whole."""
+        """The segments of an utterance: between pauses.
+
+        It stays whole with alternatives, which have other pauses, and where nothing tells a pause between words from
+        one within a word, since the script sets no spaces.
+        """
         texts = [self.text(hypothesis) for hypothesis in hypotheses]
         if not texts[0]:
             return []
         found = self._words(utterance, hypotheses[0])
-        if len(hypotheses) == 1:
-            return [self._segment(part) for part in between_pauses(found)]
-        listed = (Alternative(text, hypothesis.score) for text, hypothesis in zip(texts, hypotheses, strict=True))
-        return [replace(self._segment(found), text=texts[0], alternatives=tuple(listed))]
-
-    def _segment(self, found: Sequence[Word]) -> Segment:
-        text = self.between_words.join(word.text for word in found)
-        return Segment(text, found[0].start, found[-1].end, tuple(found))
+        if len(hypotheses) == 1 and self.between_words:
+            return [_segment(" ".join(word.text for word in part), part) for part in between_pauses(found)]
+        listed = [Alternative(text, hypothesis.score) for text, hypothesis in zip(texts, hypotheses, strict=True)]
+        return [replace(_segment(texts[0], found), alternatives=tuple(listed if len(listed) > 1 else ()))]
 
     def _words(self, utterance: Utterance, hypothesis: decode.Hypothesis) -> list[Word]:
         spans = np.array([hypothesis.frames, hypothesis.ends], np.int64).T
         start = utterance.start * self.frame_seconds
         rows, step = utterance.log_probs, self.frame_seconds
         return words(self.alphabet, hypothesis.ids, spans, rows, step, start, self.calibration)
+
+
+def _segment(text: str, found: Sequence[Word]) -> Segment:
+    return Segment(text, found[0].start, found[-1].end, tuple(found))
 
 
 class _Job:

@@ -9,7 +9,9 @@ training    Hours of audio trained on per hour of wall-clock, by the training lo
             rooms where $ASR_NOISE names a folder of them.
 decoding    Beam search with a language model against other decoders, see scripts/bench_decoding.py. Needs the peers
             (pip install '.[peers]'), an ARPA file and LibriSpeech/dev-clean.
-transcribe  Time and memory of transcribing 10 s: once the model is loaded, on one thread, and as a command.
+transcribe  Time and memory of transcribing 10 s, once the model is loaded and as a command, of longer recordings
+            (--lengths), and the word error rate of utterances apart and joined (--joined), see
+            scripts/bench_transcribe.py.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ import dataclasses
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,16 +32,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # recipes are not in the installed package
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from asr import Error, audio, command
-from asr.corpus import Utterance, audio_files
+from asr import Error, command, corpus
+from asr.corpus import Utterance
 from asr.features import FeatureConfig, LogMel
 from asr.model import KERNEL, STRIDE, ModelConfig
-from asr.recognizer import find_model, load, pad
+from asr.recognizer import pad
 from asr.training.augment import limit_band, perturb_speed, spec_augment, warp_frequencies
 from asr.training.batches import Batches, epoch_batches, padding_share
 from asr.training.config import TrainConfig
@@ -59,9 +59,6 @@ SUBWORDS = {"subsampling": 8, "layers": 3, "hidden": 512, "units": "subwords", "
 SPEC_AUGMENT_ALONE = {"speed": 0.0, "vtlp": 0.0, "low_pass": 0.0, "trim": 0.0, "noise": "", "rooms": ""}
 AUGMENTED = 60  # utterances by which the cost of an augmentation is measured
 GEMM_SIZE = 1024  # rows and columns of the matrices whose product measures the machine
-RECORDING_SECONDS = 10.0
-WARM_UPS, RUNS = 3, 15  # transcriptions once loaded: not counted, counted
-COMMAND_RUNS = 3
 
 
 # Training
@@ -376,106 +373,6 @@ class PeerTrainer(Trainer):
         self.optimizers = self._optimizers()  # AdamW: it has none of our layers
 
 
-# Transcription
-
-
-@dataclass(frozen=True)
-class TranscribeFigures:
-    """Speed and memory of transcribing one recording.
-
-    Args:
-        rtf: seconds of work per second of audio, model loaded, one thread.
-        seconds: the whole command, start of Python and loading included.
-        peak_mib: the most memory that the command held.
-        audio_seconds: length of the recording.
-        text: what came out.
-    """
-
-    rtf: float
-    seconds: float
-    peak_mib: float
-    audio_seconds: float
-    text: str
-
-    def to_dict(self) -> dict[str, float | str]:
-        """What `--json` prints."""
-        return dataclasses.asdict(self)
-
-    def describe(self) -> str:
-        """Lines for a person."""
-        once_loaded = 1000 * self.rtf * self.audio_seconds
-        return (
-            f"{self.audio_seconds:g} s of speech: {self.text}\n"
-            f"once loaded, one thread: {once_loaded:.0f} ms, real-time factor {self.rtf:.4f}\n"
-            f"whole command: {self.seconds:.2f} s, {self.peak_mib:.0f} MiB"
-        )
-
-
-def transcribe(model: str) -> TranscribeFigures:
-    """Measure a model that ships (by name) or a model file (by path).
-
-    Raises:
-        asr.Error: no such model, no recording at hand, or the command fails.
-    """
-    torch.set_num_threads(1)
-    samples = recording()
-    recognizer = load(model)
-    text = recognizer.transcribe(samples).text
-    seconds = [_timed(lambda: recognizer.transcribe(samples)) for _ in range(WARM_UPS + RUNS)][WARM_UPS:]
-    duration = len(samples) / audio.SAMPLE_RATE
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "recording.wav"
-        soundfile.write(path, samples, audio.SAMPLE_RATE)
-        whole = statistics.median(_timed(lambda: run_command(path, model)) for _ in range(COMMAND_RUNS))
-    return TranscribeFigures(statistics.median(seconds) / duration, whole, _peak_of_commands(), duration, text)
-
-
-def recording(seconds: float = RECORDING_SECONDS) -> np.ndarray:
-    """(samples,) of exactly that length: LibriSpeech where it is at hand, else the samples that ship, joined.
-
-    Raises:
-        asr.Error: neither is long enough.
-    """
-    real = corpora_folder() / "LibriSpeech" / "dev-clean"
-    folder = real if real.is_dir() else PROJECT / "data" / "samples"
-    missing = round(seconds * audio.SAMPLE_RATE)
-    parts = []
-    for path in audio_files(folder):
-        parts.append(audio.load(path)[:missing])
-        missing -= len(parts[-1])
-        if not missing:
-            return np.concatenate(parts)
-    found = seconds - missing / audio.SAMPLE_RATE
-    raise Error(f"{folder} holds {found:.1f} s of speech; {seconds:g} s are needed")
-
-
-def run_command(path: Path, model: str) -> None:
-    """Transcribe a file as a user does.
-
-    Raises:
-        asr.Error: it failed.
-    """
-    line = [sys.executable, "-m", "asr.transcribe", str(path), "--model", str(find_model(model).resolve())]
-    done = subprocess.run(line, cwd=PROJECT, capture_output=True, text=True)
-    if done.returncode:
-        raise Error(f"{' '.join(line)} ended with status {done.returncode}: {done.stderr.strip()}")
-
-
-def _timed(work: Callable[[], object]) -> float:
-    """Seconds that it takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def _peak_of_commands() -> float:
-    """MiB that the largest of the commands held, as the system counted."""
-    import resource  # not on Windows, where only this figure needs it
-
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB elsewhere
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     arguments = argparse.ArgumentParser(
@@ -488,11 +385,18 @@ def parser() -> argparse.ArgumentParser:
         what.add_parser(name).add_argument("--json", action="store_true", help="print one JSON object")
     for name in ("decoding", "transcribe"):
         what.choices[name].add_argument("--model", default="en", help="name or file of a model (default: en)")
+    lengths = what.choices["transcribe"]
+    lengths.add_argument("--lengths", type=_lengths, default=(), help="seconds of longer recordings, with commas")
+    lengths.add_argument("--joined", type=Path, metavar="MANIFEST", help="utterances to join to one recording")
     decoders = what.choices["decoding"]
     decoders.add_argument("--arpa", type=Path, required=True, help="language model for all decoders")
     decoders.add_argument("--pyctcdecode", metavar="PYTHON", help="a Python that has pyctcdecode and a numpy below 2")
     decoders.add_argument("--tuned-on", type=int, default=200, help="utterances that fit weights (default: 200)")
     return arguments
+
+
+def _lengths(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -501,7 +405,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.what == "training":
         figures = training()
     elif options.what == "transcribe":
-        figures = transcribe(options.model)
+        from scripts.bench_transcribe import transcribe
+
+        utterances = corpus.read(options.joined) if options.joined else []
+        figures = transcribe(options.model, options.lengths, utterances)
     else:
         from scripts.bench_decoding import decoding  # which brings the peers
 

@@ -13,9 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import bench
+import bench_transcribe
 
 from asr import Error, audio, checkpoint
-from asr.corpus import audio_files
+from asr.corpus import Utterance, audio_files
 from asr.features import FeatureConfig
 from asr.model import AcousticModel, ModelConfig
 from asr.text import Alphabet, Normalizer
@@ -151,16 +152,31 @@ def test_transcription_is_timed_by_the_real_command(model):
     seconds = time.monotonic() - start
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found.keys() == {"rtf", "seconds", "peak_mib", "audio_seconds", "text"}
+    assert found.keys() == {
+        *("rtf", "seconds", "peak_mib", "audio_seconds", "text", "ratio_to_torch", "lengths", "joined")
+    }
+    assert found["ratio_to_torch"] > 1
     assert found["audio_seconds"] == 10
-    assert 0 < found["rtf"] * 10 * bench.RUNS / 2 < seconds  # half of the runs took at least the median
-    assert 0 < found["seconds"] * bench.COMMAND_RUNS / 2 < seconds
+    assert 0 < found["rtf"] * 10 * bench_transcribe.RUNS / 2 < seconds  # half of the runs took at least the median
+    assert 0 < found["seconds"] * bench_transcribe.COMMAND_RUNS / 2 < seconds
     assert 50 < found["peak_mib"] < 10_000  # Python with torch; not KiB, not bytes
+
+
+def test_long_recordings_and_joined_utterances(model):
+    waveforms = sorted((PROJECT / "data" / "samples").glob("*.flac"))
+    utterances = [Utterance(path.stem, path, "a model of letters") for path in waveforms] * 3
+    found = bench_transcribe.transcribe(str(model), [50.0], utterances)
+    (length,) = found.lengths
+    assert length.audio_seconds == 50 and length.seconds > 0 and length.peak_mib > 50
+    for joined in found.joined.values():
+        assert joined.audio_seconds == pytest.approx(3 * sum(audio.duration(path) for path in waveforms))
+        assert {joined.apart.words.reference, joined.cut.words.reference, joined.uncut.words.reference} == {4 * 18}
+    assert "50.0 s" not in found.describe() and "joined and not cut" in found.describe()
 
 
 def test_a_command_that_fails_is_no_result(model, tmp_path):
     with pytest.raises(Error, match=r"missing.wav .*ended with status"):
-        bench.run_command(tmp_path / "missing.wav", str(model))
+        bench_transcribe.run_command(tmp_path / "missing.wav", str(model))
     with pytest.raises(Error, match=r"missing\.safetensors.*expected a model file"):
         bench.main(["transcribe", "--model", str(tmp_path / "missing.safetensors")])
 
@@ -168,15 +184,15 @@ def test_a_command_that_fails_is_no_result(model, tmp_path):
 @pytest.mark.parametrize("seconds", [0.5, 10.0])
 def test_the_samples_that_ship_are_joined_to_the_length_that_is_asked_for(seconds, tmp_path, monkeypatch):
     monkeypatch.setenv("ASR_CORPORA", str(tmp_path))
-    samples = bench.recording(seconds)
+    samples = bench_transcribe.recording(seconds)
     assert samples.dtype == np.float32 and len(samples) == seconds * 16_000 and samples.std() > 1e-3
     with pytest.raises(Error, match=r"samples holds .* s of speech; 1e\+06 s are needed"):
-        bench.recording(1e6)
+        bench_transcribe.recording(1e6)
 
 
 def test_real_speech_comes_first(corpora, monkeypatch):
     monkeypatch.setenv("ASR_CORPORA", str(corpora))
     first = audio.load(audio_files(corpora / "LibriSpeech" / "dev-clean")[0])
-    samples = bench.recording()
+    samples = bench_transcribe.recording()
     assert len(samples) == 160_000
     assert np.array_equal(samples[: len(first)], first[: len(samples)])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,22 @@ def test_a_model_that_gives_nan_is_an_error(tiny_model: Path) -> None:
     broken.model.output.bias.data[0] = torch.nan
     with pytest.raises(asr.Error, match="log_probs hold NaN"):
         broken.transcribe(np.full(16_000, 0.1, np.float32))
+
+
+def test_a_pause_in_a_script_without_spaces_adds_none(tiny: Recognizer) -> None:
+    # "eight" has a pause before its t; nothing says that it is one word.
+    units = Alphabet.from_texts(["eight"])
+    config = replace(tiny.model.config, vocab=len(units))
+    recognizer = Recognizer(AcousticModel(config).eval(), tiny.features, units, tiny.normalizer, {})
+    rows = np.full((60, len(units)), -9.0, np.float32)
+    rows[:, 0] = -1.0
+    for frame, letter in ((2, "e"), (4, "i"), (6, "g"), (8, "h"), (50, "t")):
+        rows[frame, units.encode(letter)] = -0.1
+    recognizer.log_probs = lambda waveforms: (rows[None], np.array([len(rows)]))  # type: ignore[method-assign]
+    speech = np.random.default_rng(1).normal(0, 0.1, 60 * 640).astype(np.float32) * np.linspace(0.01, 1, 60 * 640)
+    transcript = recognizer.transcribe(speech.astype(np.float32))
+    assert transcript.text == "eight" and len(transcript.segments) == 1
+    assert "".join(word.text for word in transcript.words) == "eight"
 
 
 def test_silence_is_no_speech(tiny: Recognizer) -> None:

@@ -48,7 +48,7 @@ class DevSet:
     def score(self, recognizer: Recognizer, texts: list[str]) -> Score:
         """WER and CER of the texts."""
         normalize = recognizer.normalizer
-        return score([normalize(text) for text in self.references], texts, self.speakers)
+        return score(*([normalize(text) for text in side] for side in (self.references, texts)), self.speakers)
 
 
 def _texts(recognizer: Recognizer, waveforms: list) -> list[str]:

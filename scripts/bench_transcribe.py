@@ -1,0 +1,244 @@
+"""Benchmarks of transcribing: time and memory of one recording, of long ones, and what cutting them costs.
+
+`python scripts/bench.py transcribe [--lengths 60,600,3600,18000] [--joined MANIFEST]`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from asr import Error, audio
+from asr.corpus import Utterance, audio_files
+from asr.recognizer import Recognizer, find_model, load
+from asr.score import Score, score
+from recipes import corpora_folder
+
+PROJECT = Path(__file__).resolve().parents[1]
+RECORDING_SECONDS = 10.0
+COMMAND_SECONDS = 5.0  # of the recording whose command is compared with importing torch
+WARM_UPS, RUNS = 3, 15  # transcriptions once loaded: not counted, counted
+COMMAND_RUNS = 3
+DECODERS = {"greedily": 1, "with the model's own search": None}  # beam sizes
+
+
+@dataclass(frozen=True)
+class Length:
+    """What a recording of some length takes, as a command with two threads, greedily.
+
+    Args:
+        audio_seconds: its length.
+        seconds: the whole command, start of Python and loading included.
+        peak_mib: the most memory that one of its processes held.
+    """
+
+    audio_seconds: float
+    seconds: float
+    peak_mib: float
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What joining utterances, and cutting the whole again, does to the word error rate.
+
+    Args:
+        audio_seconds: of all utterances.
+        apart: each by itself.
+        cut: joined to one recording, which is cut into windows and utterances.
+        uncut: joined, and read and decoded whole.
+    """
+
+    audio_seconds: float
+    apart: Score
+    cut: Score
+    uncut: Score
+
+    def to_dict(self) -> dict[str, float]:
+        """Rates as fractions."""
+        rates = {name: getattr(self, name).wer for name in ("apart", "cut", "uncut")}
+        return {"audio_seconds": self.audio_seconds, **rates}
+
+
+@dataclass(frozen=True)
+class TranscribeFigures:
+    """Speed and memory of transcribing.
+
+    Args:
+        rtf: seconds of work per second of audio, model loaded, one thread.
+        seconds: the whole command, start of Python and loading included.
+        peak_mib: the most memory that the command held.
+        audio_seconds: length of the recording.
+        text: what came out.
+        ratio_to_torch: time of the command on 5 s, greedily, over that of `import torch`; medians of both in turns.
+        lengths: longer recordings.
+        joined: utterances in one recording.
+    """
+
+    rtf: float
+    seconds: float
+    peak_mib: float
+    audio_seconds: float
+    text: str
+    ratio_to_torch: float
+    lengths: list[Length] = field(default_factory=list)
+    joined: dict[str, Joined] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, object]:
+        """What `--json` prints."""
+        return {
+            **dataclasses.asdict(self),
+            "joined": {decoder: found.to_dict() for decoder, found in self.joined.items()},
+        }
+
+    def describe(self) -> str:
+        """Lines for a person."""
+        once_loaded = 1000 * self.rtf * self.audio_seconds
+        lines = [
+            f"{self.audio_seconds:g} s of speech: {self.text}",
+            f"once loaded, one thread: {once_loaded:.0f} ms, real-time factor {self.rtf:.4f}",
+            f"whole command: {self.seconds:.2f} s, {self.peak_mib:.0f} MiB",
+            f"whole command on {COMMAND_SECONDS:g} s, greedily: {self.ratio_to_torch:.2f} times `import torch`",
+        ]
+        for length in self.lengths:
+            speed = length.audio_seconds / length.seconds
+            lines.append(
+                f"{length.audio_seconds / 60:g} minutes, greedily: {length.seconds:.1f} s, {speed:.0f} times faster "
+                f"than it was spoken, {length.peak_mib:.0f} MiB"
+            )
+        for decoder, found in self.joined.items():
+            lines.append(
+                f"{found.audio_seconds / 60:.0f} minutes of utterances, {decoder}: WER {found.apart.wer:.2%} apart, "
+                f"{found.cut.wer:.2%} joined, {found.uncut.wer:.2%} joined and not cut"
+            )
+        return "\n".join(lines)
+
+
+def transcribe(model: str, lengths: Sequence[float] = (), utterances: Sequence[Utterance] = ()) -> TranscribeFigures:
+    """Measure a model that ships (by name) or a model file (by path).
+
+    Args:
+        lengths: seconds of longer recordings to measure, too.
+        utterances: to join, so that they make one long recording.
+
+    Raises:
+        asr.Error: no such model, no recording at hand, or the command fails.
+    """
+    torch.set_num_threads(1)
+    samples = recording()
+    recognizer = load(model, threads=1)
+    text = recognizer.transcribe(samples).text
+    seconds = [_timed(lambda: recognizer.transcribe(samples)) for _ in range(WARM_UPS + RUNS)][WARM_UPS:]
+    duration = len(samples) / audio.SAMPLE_RATE
+    with tempfile.TemporaryDirectory() as folder:
+        path, short = Path(folder) / "recording.wav", Path(folder) / "short.wav"
+        soundfile.write(path, samples, audio.SAMPLE_RATE)
+        soundfile.write(short, samples[: round(COMMAND_SECONDS * audio.SAMPLE_RATE)], audio.SAMPLE_RATE)
+        runs = [run_command(path, model) for _ in range(COMMAND_RUNS)]
+        ratio = _ratio_to_torch(short, model)
+        longer = [_length(Path(folder) / "long.wav", model, each) for each in lengths]
+    return TranscribeFigures(
+        statistics.median(seconds) / duration,
+        statistics.median(run.seconds for run in runs),
+        max(run.peak_mib for run in runs),
+        duration,
+        text,
+        ratio,
+        longer,
+        {name: _join(load(model, beam_size=size), utterances) for name, size in DECODERS.items() if utterances},
+    )
+
+
+def recording(seconds: float = RECORDING_SECONDS) -> np.ndarray:
+    """(samples,) of exactly that length: LibriSpeech where it is at hand, else the samples that ship, joined.
+
+    Raises:
+        asr.Error: neither is long enough.
+    """
+    real = corpora_folder() / "LibriSpeech" / "dev-clean"
+    folder = real if real.is_dir() else PROJECT / "data" / "samples"
+    missing = round(seconds * audio.SAMPLE_RATE)
+    parts = []
+    for path in audio_files(folder):
+        parts.append(audio.load(path)[:missing])
+        missing -= len(parts[-1])
+        if not missing:
+            return np.concatenate(parts)
+    found = seconds - missing / audio.SAMPLE_RATE
+    raise Error(f"{folder} holds {found:.1f} s of speech; {seconds:g} s are needed")
+
+
+def run_command(path: Path, model: str, *options: str) -> Length:
+    """Transcribe a file as a user does.
+
+    Raises:
+        asr.Error: it failed.
+    """
+    line = [sys.executable, "-m", "asr.transcribe", str(path), "--model", str(find_model(model).resolve()), *options]
+    with tempfile.TemporaryFile() as log:
+        start = time.perf_counter()
+        process = subprocess.Popen(line, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=log)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        if process.returncode:
+            said = log.read().decode(errors="replace").strip()
+            raise Error(f"{' '.join(line)} ended with status {process.returncode}: {said}")
+    with soundfile.SoundFile(path) as file:
+        duration = file.frames / file.samplerate
+    # Bytes on macOS, KiB elsewhere.
+    return Length(duration, seconds, used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def _ratio_to_torch(path: Path, model: str) -> float:
+    """Time of the command over the time of importing torch, in turns."""
+    importing = [sys.executable, "-c", "import torch"]
+    pairs = [
+        (run_command(path, model, "--beam-size", "1").seconds, _timed(lambda: subprocess.run(importing, check=True)))
+        for _ in range(2 * COMMAND_RUNS + 1)
+    ]
+    return statistics.median(ours for ours, _ in pairs) / statistics.median(theirs for _, theirs in pairs)
+
+
+def _length(path: Path, model: str, seconds: float) -> Length:
+    """The command on a recording of that length: the speech at hand, over and over."""
+    once = recording(min(seconds, 600.0))
+    with soundfile.SoundFile(path, "w", audio.SAMPLE_RATE, 1) as file:
+        left = round(seconds * audio.SAMPLE_RATE)
+        while left:
+            file.write(once[:left])
+            left -= len(once[:left])
+    return run_command(path, model, "--beam-size", "1")
+
+
+def _join(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Joined:
+    waveforms = [audio.load(each.audio, each.offset, each.duration) for each in utterances]
+    joined = np.concatenate(waveforms)
+    references = [recognizer.normalizer(each.text) for each in utterances]
+    apart = [found.text for found in recognizer.transcribe_many(waveforms)]
+    cut = recognizer.transcribe(joined).text
+    log_probs, lengths = recognizer.log_probs([joined])
+    uncut = recognizer.text(recognizer.decode([log_probs[0, : lengths[0]]])[0][0])
+    whole = " ".join(references)
+    return Joined(
+        len(joined) / audio.SAMPLE_RATE, score(references, apart), score([whole], [cut]), score([whole], [uncut])
+    )
+
+
+def _timed(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
