@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,9 +56,9 @@ def token_spans(log_probs: NDArray[np.float32], ids: Sequence[int] | NDArray[np.
     return np.stack([starts, ends], axis=1).astype(np.int32)
 
 
-def frames_needed(ids: NDArray[np.int32]) -> int:
-    """Frames that tokens need at least: one each, and a blank between two that are the same."""
-    return len(ids) + int(np.count_nonzero(ids[1:] == ids[:-1]))
+def frames_needed(ids: Sequence[int]) -> int:
+    """Output frames that CTC needs: one a token, and a blank between two equal neighbours."""
+    return len(ids) + sum(a == b for a, b in pairwise(ids))
 
 
 def _check(log_probs: NDArray[np.float32], ids: NDArray[np.int32]) -> None:
@@ -66,7 +67,7 @@ def _check(log_probs: NDArray[np.float32], ids: NDArray[np.int32]) -> None:
     frames, tokens = log_probs.shape
     if len(ids) and not 0 < ids.min() <= ids.max() < tokens:
         raise AlignError(f"ids from {ids.min()} to {ids.max()}; expected 1 to {tokens - 1} (0 is the blank)")
-    if (needed := frames_needed(ids)) > frames:
+    if (needed := frames_needed(ids.tolist())) > frames:
         raise AlignError(
             f"the text is too long: its {len(ids)} tokens need {needed} frames, and the recording has {frames}; "
             "is it the text of another recording?"

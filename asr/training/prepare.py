@@ -8,12 +8,12 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.align import frames_needed
 from asr.corpus import Utterance
 from asr.features import FeatureConfig
 from asr.model import ModelConfig
@@ -231,11 +231,6 @@ def is_loud_noise(samples: NDArray[np.float32]) -> bool:
     """Whether (S,) samples are louder than speech is recorded, and each says little of the next."""
     power = float(np.dot(samples, samples))
     return power > LOUD**2 * len(samples) and float(np.dot(samples[1:], samples[:-1])) < LIKE_ITS_NEIGHBOUR * power
-
-
-def frames_needed(ids: Sequence[int]) -> int:
-    """Output frames that CTC needs: one a token, and a blank between two equal neighbours."""
-    return len(ids) + sum(a == b for a, b in pairwise(ids))
 
 
 def samples_needed(ids: Sequence[int], model: ModelConfig, features: FeatureConfig) -> int:
