@@ -96,8 +96,7 @@ def room(recording: Utterance) -> Room:
 
 def reverberation_time(response: Samples) -> float | None:
     """T60 in seconds of a (samples,) impulse response, as scripts/robustness.py describes it; None: it is unknown."""
-    power = np.square(response[np.abs(response).argmax() :], dtype=np.float64)
-    left = np.cumsum(power[::-1])[::-1]
+    left = np.cumsum(np.square(response[::-1], dtype=np.float64))[::-1]
     level = 10 * np.log10(left[left > 0] / left[0])
     part = np.flatnonzero((level <= FIT[0]) & (level >= FIT[1]))
     if len(part) < 2:

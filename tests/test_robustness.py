@@ -19,6 +19,7 @@ from asr.corpus import Utterance, write_manifest
 from asr.evaluate import evaluate
 from scripts.conditions import (
     DECIBELS,
+    REVERBERATION,
     Room,
     conditions,
     grouped,
@@ -73,7 +74,7 @@ def test_what_does_not_decay_in_a_straight_line_has_no_reverberation_time(respon
     assert reverberation_time(response.astype(np.float32)) is None
 
 
-@given(st.lists(st.none() | st.floats(0.01, 10)))
+@given(st.lists(st.none() | st.floats(0.01, 10) | st.sampled_from(REVERBERATION)))
 def test_every_room_is_in_the_one_group_that_names_its_time(times: list[float | None]) -> None:
     rooms = [Room(str(i), np.ones(1, np.float32), t60) for i, t60 in enumerate(times)]
     groups = grouped(rooms)
