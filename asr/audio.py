@@ -31,6 +31,7 @@ from asr.containers import RESCUE, UNSTATED, AudioError, checked
 
 SAMPLE_RATE = 16_000  # Hz, everywhere inside the project
 LOWEST_RATE = 1_000  # Hz: less holds no speech, and a few bytes at 1 Hz would fill the memory
+LOUDEST = 2.0**32  # of full scale: floats may hold samples of 32-bit integers; what exceeds them is damage
 SLACK = 0.1  # s: how far a part may reach past the end: manifests round times, and mp3 has frames of silence
 
 # What a folder search takes as audio: what soundfile reads, then what takes ffmpeg.
@@ -64,8 +65,8 @@ def load(source: Source, offset: float = 0.0, duration: float | None = None) -> 
         (samples,) float32, mono, 16 kHz, within [-1, 1]; at least one sample.
 
     Raises:
-        AudioError: missing, a folder, empty, without samples, cut, damaged, not audio, NaN or infinite
-            samples, or a part outside of the recording.
+        AudioError: missing, a folder, empty, without samples, cut, damaged, not audio, NaN, infinite or
+            impossibly loud samples, or a part outside of the recording.
     """
     with _naming(source), _opened(source) as reader:
         start, stop = _part(offset, duration, reader)
@@ -177,12 +178,12 @@ def _as_float(samples: NDArray) -> Samples:
 def _mono(block: Samples, rate: float, position: int = 0) -> Samples:
     """(samples, channels) -> (samples,), the mean of the channels; `position`: where the block starts."""
     mono = block.mean(axis=1, dtype=np.float32)
-    finite = np.isfinite(mono)
-    if not finite.all():
-        first = int(np.argmin(finite))
+    possible = np.abs(mono) <= LOUDEST  # NaN is not
+    if not possible.all():
+        first = int(np.argmin(possible))
         raise AudioError(
-            f"sample {position + first} (at {(position + first) / rate:.3f} s) is {mono[first]}; "
-            "expected finite samples: repair the recording or export it again"
+            f"sample {position + first} (at {(position + first) / rate:.3f} s) is {mono[first]:g}; "
+            "expected finite samples, within [-1, 1] or not far beyond: repair the recording or export it again"
         )
     return mono
 
@@ -306,6 +307,22 @@ class _UseFfmpeg(Exception):
     """soundfile opens the file but would not read it rightly; the message says why."""
 
 
+class _Callbacks:
+    """A stream for libsndfile to read. A damaged header may send it to where nothing is: it stays where it was.
+
+    No exception can pass through C: it would be printed, with its traceback.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.tell, self.readinto = stream.tell, stream.readinto
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with contextlib.suppress(OSError, ValueError, OverflowError):
+            self._stream.seek(offset, whence)
+        return self._stream.tell()
+
+
 class _Sequential(soundfile.SoundFile):
     # soundfile seeks after every read of a seekable file. That restarts the mp3 decoder, which then writes
     # warnings to stderr, and fails in flac of unknown length.
@@ -426,7 +443,7 @@ def _opened(source: Source) -> Iterator[_Reader]:
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(_seekable(source))
         try:
-            reader: _Reader = _SoundfileReader(stack.enter_context(_Sequential(checked(stream))))
+            reader: _Reader = _SoundfileReader(stack.enter_context(_Sequential(_Callbacks(checked(stream)))))
         except (soundfile.SoundFileError, _UseFfmpeg) as error:
             program, path = _find_ffmpeg(error), stack.enter_context(_on_disk(source, stream))
             reader = stack.enter_context(_ffmpeg(program, path, _text(error)))
@@ -460,7 +477,7 @@ def _seekable(source: Source) -> BinaryIO:
 
 
 def _open_file(path: Path) -> BinaryIO:
-    if path.is_dir():
+    if os.path.isdir(path):  # pathlib's raises where a name is too long
         raise AudioError("a folder; expected a file: name the recordings in it")
     if path.suffix.lower() == ".raw":
         raise AudioError("samples without a header; expected a rate and a sample type: wrap them as wav")

@@ -109,11 +109,13 @@ def _check_chunks(stream: BinaryIO, size: int, layout: _Chunks) -> None:
         name = stream.read(layout.name)[:4]
         (length,) = struct.unpack(layout.size, stream.read(head - layout.name))
         if name == b"ds64":  # rf64: the sizes that 32 bits do not hold
-            (long_size,) = struct.unpack("<8xQ", stream.read(16))
+            (long_size,) = struct.unpack("<8xQ", stream.read(16).ljust(16, b"\0"))
         if name == b"data" and length == 0xFFFFFFFF and long_size:
             length = long_size
         if _is_open(length):
             return
+        if length < layout.own:  # it would begin again where it begins
+            raise AudioError(f"damaged: the chunk at byte {at} is {length} bytes long; {RESCUE}")
         at += head - layout.own + length
         _require(at, size)
         if name in (b"data", b"SSND", b"BODY"):

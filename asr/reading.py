@@ -157,8 +157,8 @@ def serve() -> None:
     """The child: answers requests until its stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
     _limit_memory()
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    _silence_libraries()
     for line in sys.stdin.buffer:
         request = json.loads(line)
         _answer(answers, os.fsdecode(bytes.fromhex(request.pop("path"))), request)
@@ -186,6 +186,14 @@ def _tell(answers: IO[bytes], part: bytes) -> None:
     rest = memoryview(_LENGTH.pack(len(part)) + part)
     while rest:
         rest = rest[answers.write(rest) :]
+
+
+def _silence_libraries() -> None:
+    """What C code prints is no answer, and nothing for the user either: errors come as exceptions."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")  # of Python: our own mistakes
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
 
 
 def _limit_memory() -> None:

@@ -307,6 +307,20 @@ def test_loud_float_files_are_scaled_not_clipped() -> None:
     np.testing.assert_allclose(found, signal / np.abs(signal).max(), atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [1e10, -3e38])
+def test_a_sample_that_no_recording_holds(value: float) -> None:
+    """It would be all that is heard, and overflow in the features."""
+    spoilt = tones(1)
+    spoilt[8000] = value
+    with pytest.raises(AudioError, match=r"sample 8000 \(at 0\.500 s\) is (1e\+10|-3e\+38);"):
+        load(encode(spoilt, "WAV", "FLOAT"))
+
+
+def test_floats_with_the_scale_of_integers_are_no_damage() -> None:
+    found = load(encode(tones(1) * 2**31, "WAV", "FLOAT"))
+    np.testing.assert_allclose(found, tones(1) / np.abs(tones(1)).max(), atol=1e-6)
+
+
 def test_resampling_full_scale_noise_stays_within_one() -> None:
     square = np.sign(tones(1, 44_100)) * 0.9999
     assert np.abs(soxr.resample(square, 44_100, SAMPLE_RATE)).max() > 1.05, "or this shows nothing"
@@ -401,9 +415,10 @@ def test_forbidden_file(tmp_path: Path) -> None:
         load(path)
 
 
-def test_impossible_name() -> None:
+@pytest.mark.parametrize("name", ["a\0b.wav", "too long" * 1000])
+def test_impossible_name(name: str) -> None:
     with pytest.raises(AudioError, match="cannot be opened"):
-        load("a\0b.wav")
+        load(name)
 
 
 @pytest.mark.parametrize("source", [b"", io.BytesIO()])
@@ -582,6 +597,33 @@ def test_a_chunk_of_negative_size_is_not_walked_forever() -> None:
     struct.pack_into(">q", data, 12, -12)  # back to the chunk's own start
     with pytest.raises(AudioError):
         load(bytes(data))
+
+
+@pytest.mark.usefixtures("no_ffmpeg")
+@pytest.mark.parametrize("length", [0, 1, 23])
+def test_a_chunk_that_does_not_hold_itself_is_not_walked_forever(length: int) -> None:
+    data = encode(tones(1), "W64", "PCM_16")
+    assert data[40:44] == b"fmt "
+    with pytest.raises(AudioError, match=f"damaged: the chunk at byte 40 is {length} bytes long"):
+        load(data[:56] + struct.pack("<q", length) + data[64:])
+
+
+@pytest.mark.usefixtures("no_ffmpeg")
+def test_a_chunk_of_sizes_that_is_not_all_there() -> None:
+    data = encode(tones(1), "RF64", "PCM_16")
+    assert data[12:16] == b"ds64"
+    for end in range(20, 36):
+        with pytest.raises(AudioError):
+            load(data[:end])
+
+
+@pytest.mark.usefixtures("no_ffmpeg")
+def test_a_header_that_sends_the_reader_out_of_the_file(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(encode(tones(1), "AIFF", "PCM_16"))
+    data[data.index(b"SSND")] = ord("X")  # libsndfile looks for the samples at byte -1 then
+    with pytest.raises(AudioError):
+        load(bytes(data))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_big_endian_wav() -> None:

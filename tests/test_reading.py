@@ -34,6 +34,9 @@ def faulty(path, **part):
         np.ones(1 << 40, np.uint8)
     if "print" in path:
         os.write(1, b"what a library prints on stdout")
+        os.write(2, b"what a library prints on stderr")
+    if "mistake" in path:
+        raise AssertionError("a mistake of ours")
     return original(path, **part)
 
 reading.stream = faulty
@@ -105,11 +108,20 @@ def test_memory_is_limited(tmp_path: Path, recordings: list[Path]) -> None:
         assert len(read(reader, recordings[0]))
 
 
-def test_what_a_library_prints_is_not_taken_for_samples(tmp_path: Path, recordings: list[Path]) -> None:
+def test_what_a_library_prints_is_neither_samples_nor_for_the_user(
+    tmp_path: Path, recordings: list[Path], capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "print.wav"
     path.write_bytes(recordings[0].read_bytes())
     with FaultyReader() as reader:
         np.testing.assert_array_equal(read(reader, path), audio.load(path))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with FaultyReader() as reader, pytest.raises(audio.AudioError, match=r"crashed \(status 1\)"):
+        read(reader, tmp_path / "mistake.wav")
+    assert "AssertionError: a mistake of ours" in capfd.readouterr().err
 
 
 def test_a_recording_that_is_left_halfway(recordings: list[Path]) -> None:
