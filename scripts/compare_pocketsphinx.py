@@ -5,12 +5,12 @@ from $ASR_CORPORA. Pocketsphinx runs as it comes (`pip install '.[peers]'`, or -
 dictionary and language model, an utterance at a time, so that it normalises by the mean of the whole utterance (its
 `cmn batch`). Ours gets an utterance at a time, too. Both texts and the reference go through our model's normaliser.
 
-Systems take turns, utterance by utterance. Times are of the processor, over all threads: what one core to itself would
-take, whatever else runs on the machine. They begin with the samples in memory and the model loaded, and end with the
-text.
+Systems take turns, utterance by utterance. Times are of the processor, over all threads: about what one core to itself
+takes, though what else runs on the machine slows both. They begin with the samples in memory and the model loaded, and
+end with the text.
 
 Pocketsphinx is slow. With --keep FILE its texts and times are kept there, by the samples that they are of, and not made
-again.
+again. Kept times are of another hour than ours: to compare speed, leave --keep out and take a part (--limit 40).
 """
 
 from __future__ import annotations

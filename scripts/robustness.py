@@ -16,9 +16,9 @@ is ever used: a model may have been trained on it. What an utterance is heard wi
 models and parts of the data can be compared.
 
 The reverberation time T60 is measured by Schroeder's backward integration (M. R. Schroeder, "New method of measuring
-reverberation time", JASA 37, 1965): the energy that is left after each sample, in dB, and a straight line
-through its part from -5 to -25 dB, which ISO 3382-1 calls T20. Where that part is not straight (r^2 below 0.9), as in a
-recording of more noise than room, the time counts as unknown. Responses cut short, as after 1.5 s, look a little less
+reverberation time", JASA 37, 1965): the energy that is left after each sample, in dB, and a straight line through its
+part from -5 to -25 dB, which ISO 3382-1 calls T20. Where that part is not straight (r^2 below 0.9), as in a recording
+of more noise than room, the time counts as unknown. Responses cut short, as after 1.5 s, look a little less
 reverberant than they are.
 """
 
