@@ -92,11 +92,11 @@ class Reader:
             stdout=subprocess.PIPE,
             bufsize=0,
             env={**os.environ, "PYTHONPATH": paths},
+            start_new_session=True,  # so that it can be ended together with the ffmpeg that it has started
         )
 
     def _stop(self) -> None:
-        with contextlib.suppress(OSError):
-            self._child.kill()
+        _kill(self._child)
         for pipe in (self._child.stdin, self._child.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -121,7 +121,7 @@ class Reader:
 
         def end() -> None:
             hung.set()
-            child.kill()
+            _kill(child)
 
         while len(data) < count:
             clock = threading.Timer(self._patience, end)
@@ -148,6 +148,15 @@ class Reader:
         )
 
 
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """End a child and what it has started."""
+    with contextlib.suppress(OSError):
+        if child.poll() is None and hasattr(os, "killpg"):
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
+
+
 def _raise(answer: dict[str, Any]) -> None:
     if "error" in answer:
         raise AudioError(answer["error"])
@@ -159,9 +168,10 @@ def serve() -> None:
     _limit_memory()
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     _silence_libraries()
-    for line in sys.stdin.buffer:
-        request = json.loads(line)
-        _answer(answers, os.fsdecode(bytes.fromhex(request.pop("path"))), request)
+    with contextlib.suppress(BrokenPipeError):  # the parent has been killed
+        for line in sys.stdin.buffer:
+            request = json.loads(line)
+            _answer(answers, os.fsdecode(bytes.fromhex(request.pop("path"))), request)
 
 
 def _answer(answers: IO[bytes], path: str, part: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from asr import audio
 from asr.reading import Reader
@@ -155,3 +156,51 @@ def test_no_child_is_left_behind(recordings: list[Path]) -> None:
     if ended is not None:
         assert select.select([ended], [], [], 60)[0]  # readable when the process has ended
         os.close(ended)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals and scripts")
+def test_an_ffmpeg_that_hangs_is_ended(tmp_path: Path, recordings: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    ffmpeg = tmp_path / "ffmpeg"
+    ffmpeg.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 1000\n")
+    ffmpeg.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"not what soundfile reads")
+    with Reader() as reader:
+        read(reader, recordings[0])
+        reader._patience = 3.0  # now that the child has started
+        with pytest.raises(audio.AudioError, match="was silent for 3 s"):
+            read(reader, film)
+    assert not is_running(int((tmp_path / "pid").read_text()))
+
+
+def is_running(process: int) -> bool:
+    """False too of one that has ended and waits for somebody to ask how."""
+    told = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return bool(told.stdout.strip()) and not told.stdout.startswith("Z")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_when_the_parent_is_killed_its_child_ends_without_a_word(tmp_path: Path) -> None:
+    long = tmp_path / "long.flac"
+    with soundfile.SoundFile(long, "w", 16_000, 1) as file:
+        for _ in range(60):
+            file.write(np.zeros(60 * 16_000, np.int16))
+    program = """
+import sys
+from asr.reading import Reader
+with Reader() as reader, reader.stream(sys.argv[1]) as stream:
+    next(stream.blocks)
+    print("begun", flush=True)
+    input()
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, long],
+        cwd=Path(__file__).resolve().parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert parent.stdout is not None and parent.stdout.readline() == b"begun\n"
+    parent.terminate()
+    assert parent.communicate(timeout=100) == (b"", b"")  # both ends of stderr are closed: the child has ended, too
