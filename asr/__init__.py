@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Error", "Recognizer", "Segment", "Transcript", "Word", "load"]
 __version__ = "0.1.0"
-BATCH_SECONDS = 160.0  # padded audio that is recognized at a time, in each thread
+BATCH_SECONDS = 80.0  # padded audio that is recognized at a time, in each thread
 HOT_WEIGHT = 8.0  # bonus of each word of a hot phrase, where none is given: a natural logarithm
 
 

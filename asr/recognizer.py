@@ -69,6 +69,7 @@ class Recognizer:
         self.search = search
         self.calibration = calibration
         self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
         self.batch_seconds = batch_seconds
 
     @classmethod
@@ -243,10 +244,10 @@ class Recognizer:
         """The results for all items, from as many threads as it has."""
         if self.threads == 1 or len(items) < 2:
             return map(function, items)
-        with ThreadPoolExecutor(
-            min(self.threads, len(items)), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            return iter(list(pool.map(function, items)))
+        if self._pool is None:
+            # Kept, since what allocates memory keeps some for each thread that there ever was.
+            self._pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
+        return self._pool.map(function, items)
 
     def decode(self, utterances: Sequence[NDArray[np.float32]], n_best: int = 1) -> list[list[decode.Hypothesis]]:
         """The best hypotheses of each utterance, from its (T, V) log-probs."""
