@@ -135,6 +135,8 @@ def run(main: Callable[[], int]) -> int:
     # threads, and on a busy machine threads that wait for each other are ten times slower than one.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.unraisablehook = _stop_if_interrupted
+    if sys.stderr is None:  # closed (`2>&-`)
+        _open_stderr()
     if sys.stdout is not None:  # it is None when closed (`>&-`)
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
@@ -158,6 +160,13 @@ def _flushed(main: Callable[[], int]) -> int:
     finally:
         if sys.stdout is not None:
             sys.stdout.flush()
+
+
+def _open_stderr() -> None:
+    """Write errors nowhere, rather than into the next file that is opened; programs that we start inherit it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.set_inheritable(2, True)  # which dup2 has not made it if it was opened as 2
+    sys.stderr = os.fdopen(2, "w")
 
 
 def _abandon_stdout() -> None:

@@ -93,6 +93,13 @@ def test_without_stdout() -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_without_stderr() -> None:
+    assert run_main("raise Error('a.wav: not audio')", preexec_fn=lambda: os.close(2)).returncode == 1
+    body = "import subprocess; return subprocess.call([sys.executable, '-c', 'import sys; print(1, file=sys.stderr)'])"
+    result = run_main(body, preexec_fn=lambda: os.close(2))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
 def test_any_text_can_be_printed() -> None:
     # A terminal of another age, a text in Greek, and the name of a file that is not UTF-8.
     environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
