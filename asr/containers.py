@@ -128,7 +128,7 @@ def _is_open(length: int) -> bool:
 
     ffmpeg writes 2**32 - 1 (caf: -1), arecord 2**31, sox 2**31 - 4096, others one of them less a header.
     """
-    return length < 0 or length >= UNSTATED or 0 < 2**32 - length <= 4096 or abs(2**31 - length) <= 4096
+    return length == -1 or length >= UNSTATED or 0 < 2**32 - length <= 4096 or abs(2**31 - length) <= 4096
 
 
 def _check_au(stream: BinaryIO, size: int) -> None:

@@ -609,6 +609,16 @@ def test_a_chunk_that_does_not_hold_itself_is_not_walked_forever(length: int) ->
 
 
 @pytest.mark.usefixtures("no_ffmpeg")
+def test_samples_of_negative_length_are_not_read_for_years() -> None:
+    """libsndfile takes it for a length of 2**63 and more, and goes on with silence."""
+    data = encode(tones(1), "W64", "GSM610")
+    at = data.index(b"data") + 16
+    for length in (-1_507_611_861_099_475_752, -2, -1 << 62):
+        with pytest.raises(AudioError, match=f"the chunk at byte {at - 16} is {length} bytes long"):
+            load(data[:at] + struct.pack("<q", length) + data[at + 8 :])
+
+
+@pytest.mark.usefixtures("no_ffmpeg")
 def test_a_chunk_of_sizes_that_is_not_all_there() -> None:
     data = encode(tones(1), "RF64", "PCM_16")
     assert data[12:16] == b"ds64"
