@@ -9,8 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from asr.recognizer import Recognizer
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -132,6 +136,33 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         soundfile.write(folder / name, syllables * (random.standard_normal(len(time)) + pitch), 16_000)
         paths.append(folder / name)
     return paths
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_model: Path) -> Recognizer:
+    """The recognizer of the model with random weights."""
+    import asr
+
+    return asr.load(str(tiny_model))
+
+
+@pytest.fixture(scope="session")
+def texts(tiny: Recognizer, recordings: list[Path]) -> list[str]:
+    """What it makes of each recording alone."""
+    return [tiny.transcribe(path).text for path in recordings]
+
+
+@pytest.fixture
+def transcribing(tiny_model: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., tuple[int, str, str]]:
+    """The transcribing command in this process, with that model: status, stdout, stderr."""
+    from asr import transcribe
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status = transcribe.main([*map(str, arguments), "--model", str(tiny_model)])
+        output = capsysbinary.readouterr()
+        return status, output.out.decode(), output.err.decode()
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -205,11 +205,6 @@ def test_units_without_a_space() -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_model: Path) -> Recognizer:
-    return asr.load(str(tiny_model))
-
-
-@pytest.fixture(scope="module")
 def minutes() -> np.ndarray:
     """Almost two minutes of the speech that ships."""
     samples = Path(__file__).resolve().parents[1] / "data" / "samples"

@@ -17,47 +17,24 @@ import pytest
 import soundfile
 
 import asr
-from asr import audio, transcribe
+from asr import audio
 from asr.formats import FORMATS
 from asr.recognizer import Recognizer
 
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def tiny(tiny_model: Path) -> Recognizer:
-    return asr.load(str(tiny_model))
-
-
-@pytest.fixture(scope="module")
-def texts(tiny: Recognizer, recordings: list[Path]) -> list[str]:
-    """What the tiny model makes of each recording alone."""
-    return [tiny.transcribe(path).text for path in recordings]
-
-
-@pytest.fixture
-def run(tiny_model: Path, capsysbinary: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
-    """The command in this process, with the tiny model: status, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = transcribe.main([*map(str, arguments), "--model", str(tiny_model)])
-        output = capsysbinary.readouterr()
-        return status, output.out.decode(), output.err.decode()
-
-    return run
-
-
 # Inputs
 
 
-def test_patterns(run: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]) -> None:
+def test_patterns(transcribing: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]) -> None:
     shutil.copy(recordings[0], tmp_path / "b1.wav")
     shutil.copy(recordings[1], tmp_path / "a1.wav")
     shutil.copy(recordings[2], tmp_path / "a[1].wav")  # a name, though it could be a pattern
     both = f"{tmp_path}/a1.wav\t{texts[1]}\n{tmp_path}/b1.wav\t{texts[0]}\n"
-    assert run(tmp_path / "?1.wav") == (0, both, "")
-    assert run(tmp_path / "a[1].wav") == (0, f"{texts[2]}\n", "")
-    status, out, err = run(tmp_path / "*.mp3")
+    assert transcribing(tmp_path / "?1.wav") == (0, both, "")
+    assert transcribing(tmp_path / "a[1].wav") == (0, f"{texts[2]}\n", "")
+    status, out, err = transcribing(tmp_path / "*.mp3")
     assert (status, out) == (1, "") and err == f"error: {tmp_path}/*.mp3: no file has a name like that\n"
 
 
@@ -74,7 +51,7 @@ def test_standard_input(tiny_model: Path, recordings: list[Path], texts: list[st
 
 
 def test_a_manifest_names_parts_of_recordings(
-    run: Callable, tiny: Recognizer, tmp_path: Path, recordings: list[Path]
+    transcribing: Callable, tiny: Recognizer, tmp_path: Path, recordings: list[Path]
 ) -> None:
     path = recordings[2]
     lines = [
@@ -86,7 +63,7 @@ def test_a_manifest_names_parts_of_recordings(
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     parts = [tiny.transcribe(audio.load(path, *part)).text for part in ((0.0, 2.0), (2.0, 2.5))]
     expected = f"first\t{parts[0]}\nsecond\t{parts[1]}\n"
-    assert run("--manifest", manifest, "--split", "test") == (0, expected, "")
+    assert transcribing("--manifest", manifest, "--split", "test") == (0, expected, "")
 
 
 def stereo(path: Path, recordings: list[Path]) -> list[np.ndarray]:
@@ -98,15 +75,15 @@ def stereo(path: Path, recordings: list[Path]) -> list[np.ndarray]:
     return channels
 
 
-def test_channels(run: Callable, tiny: Recognizer, tmp_path: Path, recordings: list[Path]) -> None:
+def test_channels(transcribing: Callable, tiny: Recognizer, tmp_path: Path, recordings: list[Path]) -> None:
     path = tmp_path / "call.wav"
     channels = stereo(path, recordings)
     alone = [tiny.transcribe(channel) for channel in channels]
     mixed = tiny.transcribe(np.mean(channels, axis=0, dtype=np.float32))
-    assert run(path) == (0, f"{mixed.text}\n", "")
-    assert run(path, "--channel", "2") == (0, f"{alone[1].text}\n", "")
+    assert transcribing(path) == (0, f"{mixed.text}\n", "")
+    assert transcribing(path, "--channel", "2") == (0, f"{alone[1].text}\n", "")
     assert tiny.transcribe(path, channel=2) == alone[1]
-    status, out, err = run(path, "--channel", "each", "--format", "json")
+    status, out, err = transcribing(path, "--channel", "each", "--format", "json")
     found = json.loads(out)
     assert (status, err, found["duration"]) == (0, "", alone[0].duration)
     for number, transcript in enumerate(alone, 1):
@@ -114,7 +91,7 @@ def test_channels(run: Callable, tiny: Recognizer, tmp_path: Path, recordings: l
         assert own == [segment.text for segment in transcript.segments]
     starts = [segment["start"] for segment in found["segments"]]
     assert starts == sorted(starts)
-    status, out, err = run(path, recordings[1], "--channel", "3")
+    status, out, err = transcribing(path, recordings[1], "--channel", "3")
     assert status == 1 and out.startswith(f"{path}\t\n")
     assert "channel 3 of a recording that has" in err
 
@@ -122,20 +99,20 @@ def test_channels(run: Callable, tiny: Recognizer, tmp_path: Path, recordings: l
 # Outputs
 
 
-def test_json_of_one_and_of_several(run: Callable, tiny: Recognizer, recordings: list[Path]) -> None:
+def test_json_of_one_and_of_several(transcribing: Callable, tiny: Recognizer, recordings: list[Path]) -> None:
     expected = tiny.transcribe(recordings[0])
-    status, out, _ = run(recordings[0], "--format", "json")
+    status, out, _ = transcribing(recordings[0], "--format", "json")
     assert status == 0 and json.loads(out) == json.loads(json.dumps(expected.to_dict()))
     words = json.loads(out)["segments"][0]["words"]
     assert words and all(0 <= word["start"] <= word["end"] <= expected.duration for word in words)
-    status, out, _ = run(*recordings[:2], "--format", "json")
+    status, out, _ = transcribing(*recordings[:2], "--format", "json")
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["path"] for line in lines] == [str(path) for path in recordings[:2]]
     assert lines[0]["text"] == expected.text
 
 
-def test_alternatives(run: Callable, recordings: list[Path]) -> None:
-    status, out, _ = run(recordings[0], "--format", "json", "--beam-size", "8", "--n-best", "3")
+def test_alternatives(transcribing: Callable, recordings: list[Path]) -> None:
+    status, out, _ = transcribing(recordings[0], "--format", "json", "--beam-size", "8", "--n-best", "3")
     (segment,) = json.loads(out)["segments"]
     listed = segment["alternatives"]
     assert status == 0 and len(listed) == 3 == len({each["text"] for each in listed})
@@ -143,18 +120,18 @@ def test_alternatives(run: Callable, recordings: list[Path]) -> None:
     scores = [each["score"] for each in listed]
     assert scores == sorted(scores, reverse=True)
     with pytest.raises(asr.Error, match="lists of alternatives need beam search"):
-        run(recordings[0], "--format", "json", "--n-best", "3")
+        transcribing(recordings[0], "--format", "json", "--n-best", "3")
 
 
 def test_a_file_for_each_recording_and_format(
-    run: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]
+    transcribing: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]
 ) -> None:
     source, out = tmp_path / "in", tmp_path / "out" / "deep"
     (source / "b").mkdir(parents=True)
     shutil.copy(recordings[0], source / "one.wav")
     shutil.copy(recordings[1], source / "b" / "two.flac")
     (source / "bad.wav").write_bytes(b"")
-    status, printed, err = run(source, "--format", "all", "--output-dir", out)
+    status, printed, err = transcribing(source, "--format", "all", "--output-dir", out)
     assert (status, printed) == (1, "") and err.startswith(f"error: {source}/bad.wav: empty")
     written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert written == sorted(
@@ -163,23 +140,23 @@ def test_a_file_for_each_recording_and_format(
     assert json.loads((out / "b" / "two.json").read_text())["text"] == texts[1]
 
 
-def test_what_is_there_is_left_out(run: Callable, tmp_path: Path, recordings: list[Path]) -> None:
+def test_what_is_there_is_left_out(transcribing: Callable, tmp_path: Path, recordings: list[Path]) -> None:
     out = tmp_path / "out"
     paths = [tmp_path / name for name in ("a.wav", "b.wav")]
     for path in paths:
         shutil.copy(recordings[0], path)
-    assert run(paths[0], "--output-dir", out, "--format", "srt")[0] == 0
+    assert transcribing(paths[0], "--output-dir", out, "--format", "srt")[0] == 0
     (out / "a.srt").write_text("mine")
-    assert run(*paths, "--output-dir", out, "--format", "srt", "--skip-existing") == (0, "", "")
+    assert transcribing(*paths, "--output-dir", out, "--format", "srt", "--skip-existing") == (0, "", "")
     assert (out / "a.srt").read_text() == "mine" and (out / "b.srt").read_text() != "mine"
-    assert run(*paths, "--output-dir", out, "--format", "srt") == (0, "", "")
+    assert transcribing(*paths, "--output-dir", out, "--format", "srt") == (0, "", "")
     assert (out / "a.srt").read_text() == (out / "b.srt").read_text()
 
 
-def test_a_folder_that_cannot_be_written(run: Callable, tmp_path: Path, recordings: list[Path]) -> None:
+def test_a_folder_that_cannot_be_written(transcribing: Callable, tmp_path: Path, recordings: list[Path]) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OSError, match="out"):
-        run(recordings[0], "--output-dir", tmp_path / "out")
+        transcribing(recordings[0], "--output-dir", tmp_path / "out")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
@@ -214,7 +191,11 @@ def test_ctrl_c_leaves_no_half_file(tiny_model: Path, tmp_path: Path, recordings
             json.loads((out / name).read_text())
 
 
-def test_devices(run: Callable, recordings: list[Path], texts: list[str]) -> None:
-    assert run(recordings[0], "--device", "cpu", "--threads", "1", "--batch-seconds", "1") == (0, f"{texts[0]}\n", "")
+def test_devices(transcribing: Callable, recordings: list[Path], texts: list[str]) -> None:
+    assert transcribing(recordings[0], "--device", "cpu", "--threads", "1", "--batch-seconds", "1") == (
+        0,
+        f"{texts[0]}\n",
+        "",
+    )
     with pytest.raises(asr.Error, match=r"device 'toaster': torch says .*; choose cpu"):
-        run(recordings[0], "--device", "toaster")
+        transcribing(recordings[0], "--device", "toaster")

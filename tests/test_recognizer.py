@@ -31,11 +31,6 @@ SAMPLES_WER = 0.8  # loose: it tells a model that works from one that does not, 
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_model: Path) -> Recognizer:
-    return asr.load(str(tiny_model))
-
-
-@pytest.fixture(scope="module")
 def waveforms(recordings: list[Path]) -> list[np.ndarray]:
     """Shipped speech and noise, from 0.05 to 5 seconds and more."""
     speech = [audio.load(path) for path in sorted(SAMPLES.glob("*.flac"))]

@@ -17,35 +17,11 @@ import pytest
 import asr
 from asr import corpus, transcribe
 from asr.reading import Reader
-from asr.recognizer import Recognizer
 from asr.sources import Recording
 from asr.sources import recordings as find
 
 PROJECT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "asr.transcribe"]
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_model: Path) -> Recognizer:
-    return asr.load(str(tiny_model))
-
-
-@pytest.fixture(scope="module")
-def texts(tiny: Recognizer, recordings: list[Path]) -> list[str]:
-    """What the tiny model makes of each recording alone."""
-    return [tiny.transcribe(path).text for path in recordings]
-
-
-@pytest.fixture
-def run(tiny_model: Path, capsysbinary: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
-    """The command in this process, with the tiny model: status, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = transcribe.main([*map(str, arguments), "--model", str(tiny_model)])
-        output = capsysbinary.readouterr()
-        return status, output.out.decode(), output.err.decode()
-
-    return run
 
 
 # Output
@@ -59,15 +35,17 @@ def test_one_file_gives_its_text_alone(
 
 
 def test_several_files_give_a_line_each_in_the_order_given(
-    run: Callable, recordings: list[Path], texts: list[str]
+    transcribing: Callable, recordings: list[Path], texts: list[str]
 ) -> None:
     lines = "".join(f"{path}\t{text}\n" for path, text in zip(recordings, texts, strict=True))
-    assert run(*recordings) == (0, lines, "")
+    assert transcribing(*recordings) == (0, lines, "")
 
 
-def test_a_file_given_twice_is_transcribed_twice(run: Callable, recordings: list[Path], texts: list[str]) -> None:
+def test_a_file_given_twice_is_transcribed_twice(
+    transcribing: Callable, recordings: list[Path], texts: list[str]
+) -> None:
     line = f"{recordings[1]}\t{texts[1]}\n"
-    assert run(recordings[1], recordings[1]) == (0, line * 2, "")
+    assert transcribing(recordings[1], recordings[1]) == (0, line * 2, "")
 
 
 @pytest.fixture
@@ -83,28 +61,30 @@ def folder(tmp_path: Path, recordings: list[Path]) -> Path:
     return folder
 
 
-def test_a_folder_is_searched_and_sorted(run: Callable, folder: Path, recordings: list[Path], texts: list[str]) -> None:
+def test_a_folder_is_searched_and_sorted(
+    transcribing: Callable, folder: Path, recordings: list[Path], texts: list[str]
+) -> None:
     by_name = dict(zip(("z.wav", "b/y.flac", "b/a/x.WAV", "c.ogg"), texts, strict=True))
     names = ["b/a/x.WAV", "b/y.flac", "c.ogg", "z.wav"]
     assert [str(path.relative_to(folder)) for path in corpus.audio_files(folder)] == names
     in_folder = "".join(f"{folder}/{name}\t{by_name[name]}\n" for name in names)
     first = f"{recordings[1]}\t{texts[1]}\n"
-    assert run(recordings[1], folder) == (0, first + in_folder, "")
+    assert transcribing(recordings[1], folder) == (0, first + in_folder, "")
 
 
 def test_paths_in_the_output_begin_as_they_were_given(
-    run: Callable, folder: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+    transcribing: Callable, folder: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
     lines = f"./z.wav\t{texts[0]}\nb//y.flac\t{texts[1]}\n./b/a/x.WAV\t{texts[2]}\n"
-    assert run("./z.wav", "b//y.flac", "./b/a") == (0, lines, "")
+    assert transcribing("./z.wav", "b//y.flac", "./b/a") == (0, lines, "")
 
 
 def test_a_folder_of_one_recording_is_labelled_as_any_folder(
-    run: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]
+    transcribing: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]
 ) -> None:
     shutil.copy(recordings[1], tmp_path / "only.flac")
-    assert run(tmp_path) == (0, f"{tmp_path}/only.flac\t{texts[1]}\n", "")
+    assert transcribing(tmp_path) == (0, f"{tmp_path}/only.flac\t{texts[1]}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -117,12 +97,12 @@ def test_a_folder_of_one_recording_is_labelled_as_any_folder(
     ],
 )
 def test_odd_names_keep_to_their_line(
-    run: Callable, tmp_path: Path, recordings: list[Path], texts: list[str], name: str, shown: str
+    transcribing: Callable, tmp_path: Path, recordings: list[Path], texts: list[str], name: str, shown: str
 ) -> None:
     shutil.copy(recordings[1], tmp_path / name)
-    assert run(tmp_path, tmp_path / name) == (0, f"{tmp_path}/{shown}\t{texts[1]}\n" * 2, "")
+    assert transcribing(tmp_path, tmp_path / name) == (0, f"{tmp_path}/{shown}\t{texts[1]}\n" * 2, "")
     (tmp_path / name).write_bytes(b"")
-    status, out, err = run(tmp_path / name)
+    status, out, err = transcribing(tmp_path / name)
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert err.startswith(f"error: {tmp_path}/{shown}: empty")
 
@@ -213,14 +193,14 @@ def test_what_cannot_be_read_is_named_and_the_rest_transcribed(
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc")
-def test_a_file_that_the_disk_does_not_give(run: Callable, recordings: list[Path], texts: list[str]) -> None:
-    status, out, err = run("/proc/self/mem", recordings[1])  # it opens, and reading fails
+def test_a_file_that_the_disk_does_not_give(transcribing: Callable, recordings: list[Path], texts: list[str]) -> None:
+    status, out, err = transcribing("/proc/self/mem", recordings[1])  # it opens, and reading fails
     assert (status, out) == (1, f"{recordings[1]}\t{texts[1]}\n")
     assert err.startswith("error: /proc/self/mem: ")
 
 
-def test_an_unset_variable_is_not_the_current_folder(run: Callable) -> None:
-    status, out, err = run("")
+def test_an_unset_variable_is_not_the_current_folder(transcribing: Callable) -> None:
+    status, out, err = transcribing("")
     assert (status, out) == (1, "")
     assert err.startswith("error: : ")
 
