@@ -269,7 +269,7 @@ def _kind(message: str) -> str:
         return CRASH
     if "was silent for" in message:
         return HANG
-    return REFUSED if "memory" in message or "allocate" in message else ERROR
+    return REFUSED if "memory" in message or "Unable to allocate" in message else ERROR
 
 
 def _reset_peak(child: subprocess.Popen[bytes] | None) -> None:
