@@ -166,17 +166,28 @@ def recording(seconds: float = RECORDING_SECONDS) -> np.ndarray:
     Raises:
         asr.Error: neither is long enough.
     """
-    real = corpora_folder() / "LibriSpeech" / "dev-clean"
-    folder = real if real.is_dir() else PROJECT / "data" / "samples"
+    samples = _speech(seconds)
+    found = len(samples) / audio.SAMPLE_RATE
+    if found < seconds:
+        raise Error(f"{_speech_folder()} holds {found:.1f} s of speech; {seconds:g} s are needed")
+    return samples
+
+
+def _speech(seconds: float) -> np.ndarray:
+    """(samples,) of speech, as long as that if there is so much."""
     missing = round(seconds * audio.SAMPLE_RATE)
-    parts = []
-    for path in audio_files(folder):
+    parts = [np.zeros(0, np.float32)]
+    for path in audio_files(_speech_folder()):
         parts.append(audio.load(path)[:missing])
         missing -= len(parts[-1])
         if not missing:
-            return np.concatenate(parts)
-    found = seconds - missing / audio.SAMPLE_RATE
-    raise Error(f"{folder} holds {found:.1f} s of speech; {seconds:g} s are needed")
+            break
+    return np.concatenate(parts)
+
+
+def _speech_folder() -> Path:
+    real = corpora_folder() / "LibriSpeech" / "dev-clean"
+    return real if real.is_dir() else PROJECT / "data" / "samples"
 
 
 def run_command(path: Path, model: str, *options: str) -> Length:
@@ -214,7 +225,7 @@ def _ratio_to_torch(path: Path, model: str) -> float:
 
 def _length(path: Path, model: str, seconds: float) -> Length:
     """The command on a recording of that length: the speech at hand, over and over."""
-    once = recording(min(seconds, 600.0))
+    once = _speech(min(seconds, 600.0))
     with soundfile.SoundFile(path, "w", audio.SAMPLE_RATE, 1) as file:
         left = round(seconds * audio.SAMPLE_RATE)
         while left:
