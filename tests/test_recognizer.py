@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,17 @@ def test_many_recordings_keep_their_order(tiny: Recognizer, waveforms: list[np.n
     assert [each.text for each in found] == [alone[len(waveform)].text for waveform in many]
     assert [each.duration for each in found] == [alone[len(waveform)].duration for waveform in many]
     assert tiny.transcribe_many([]) == []
+
+
+@pytest.mark.parametrize("beam_size", [1, 8])
+def test_threads_may_share_a_recognizer(tiny_model: Path, recordings: list[Path], beam_size: int) -> None:
+    shared = asr.load(str(tiny_model), beam_size=beam_size, threads=2)
+    alone = {path: shared.transcribe(path).text for path in recordings}
+    assert len(set(alone.values())) == len(alone)
+    paths = recordings * 6
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda path: shared.transcribe(path).text, paths))
+    assert found == [alone[path] for path in paths]
 
 
 @given(lengths=st.lists(st.integers(1, 40), max_size=30), limit=st.integers(1, 100))
