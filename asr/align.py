@@ -213,7 +213,9 @@ def _read_text(path: str) -> str:
     Raises:
         AlignError: it is not UTF-8.
     """
-    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    from asr.sources import standard_input
+
+    data = standard_input().read() if path == "-" else Path(path).read_bytes()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -244,7 +246,10 @@ def _aligned(options: argparse.Namespace, text: str) -> Alignment:
         recognizer = load(options.model, "none", 1, **place)
         with seekable(options.audio) as path, reader.stream(path) as stream, Progress() as progress:
             progress.opened(stream.duration)
-            log_probs = recognizer.long_log_probs(counted(stream.blocks, progress))
+            try:
+                log_probs = recognizer.long_log_probs(counted(stream.blocks, progress))
+            except Error as error:
+                raise Error(str(error).replace(path, options.audio, 1)) from None
     form = FORMS[options.normalizer] if options.normalizer else None
     try:
         return align(recognizer, log_probs, text, count / SAMPLE_RATE, form)

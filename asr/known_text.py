@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -121,7 +122,7 @@ def _said(
     said: list[_Said] = []
     unwritable = []
     before = ""  # marks that no word stands before
-    for original in text.split() if separate else "".join(text.split()):
+    for original in text.split() if separate else unicodedata.normalize("NFC", "".join(text.split())):
         normal = form(original, recognizer.normalizer) if form else recognizer.normalizer(original)
         if not normal and said:
             said[-1] = _Said(said[-1].text + separate + original, said[-1].ids)

@@ -186,7 +186,7 @@ def _answer(answers: IO[bytes], path: str, part: dict[str, Any]) -> None:
     except AudioError as error:
         problem = {"error": str(error)}
     except (OSError, MemoryError) as error:
-        problem = {"error": f"{path}: it cannot be read: {error or 'it takes more memory than there is'}"}
+        problem = {"error": f"{path}: it cannot be read: {str(error) or 'it takes more memory than there is'}"}
     if begun:
         _tell(answers, b"")
     _tell(answers, json.dumps(problem).encode())

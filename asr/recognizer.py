@@ -72,6 +72,9 @@ class Recognizer:
         self._pool: ThreadPoolExecutor | None = None
         self.batch_seconds = batch_seconds
 
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_pool": None}  # threads can be neither copied nor pickled
+
     @classmethod
     def from_checkpoint(
         cls,
@@ -184,12 +187,17 @@ class Recognizer:
 
         Args:
             blocks: (samples,) float32 mono at 16 kHz each.
+
+        Raises:
+            asr.Error: whatever ended the blocks too early.
         """
         job = _Job(self)
         parts = [np.zeros((0, len(self.alphabet)), np.float32)]
         for group in self._groups([(job, job.windows(blocks))]):
             windows = [window for _, window in group]
             parts += [window.kept(rows) for window, rows in zip(windows, self._rows(windows), strict=True)]
+        if job.error:
+            raise job.error
         return np.concatenate(parts)
 
     def text(self, hypothesis: decode.Hypothesis) -> str:
@@ -418,7 +426,7 @@ def _device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:  # what torch raises where it was built without CUDA
         said = str(error).partition("\n")[0]
         raise Error(f"device {name!r}: torch says {said!r}; choose cpu or a device that this machine has") from None

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from asr import Error
 
@@ -89,9 +90,16 @@ def of_manifest(path: Path, split: str | None = None) -> list[Recording]:
     from asr import corpus
 
     return [
-        Recording(each.id, str(each.audio), each.id.lstrip("/"), each.offset, each.duration)
+        Recording(each.id, str(each.audio), _inside(each.id), each.offset, each.duration)
         for each in corpus.read(path, split)
     ]
+
+
+def _inside(name: str) -> str:
+    """An id as a relative name that does not lead out of the folder in which it is written."""
+    path = Path(os.path.normpath(name))
+    parts = [part for part in path.parts if part not in (os.pardir, os.curdir, path.anchor)]
+    return os.path.join(*parts) if parts else "_"
 
 
 @contextlib.contextmanager
@@ -115,4 +123,15 @@ def _is_pipe(path: str) -> bool:
 
 
 def _source(path: str) -> contextlib.AbstractContextManager:
-    return contextlib.nullcontext(sys.stdin.buffer) if path == STDIN else open(path, "rb")
+    return contextlib.nullcontext(standard_input()) if path == STDIN else open(path, "rb")
+
+
+def standard_input() -> BinaryIO:
+    """Standard input, as bytes.
+
+    Raises:
+        asr.Error: it is closed.
+    """
+    if sys.stdin is None:
+        raise Error(f"{STDIN}: standard input is closed; expected data: give a file, or connect a pipe")
+    return sys.stdin.buffer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -77,6 +78,7 @@ def _opened(
     if isinstance(recording, Error):
         yield (None, True), recording
         return
+    path = recording.path
     number, more = (1 if channel == EACH else None if channel == MIX else channel), True
     try:
         with sources.seekable(recording.path) as path:
@@ -195,7 +197,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                     progress.say(f"error: {one_line(str(result))}")
                     status = command.FAILED
                 else:
-                    written.add(recording, result)
+                    try:
+                        written.add(recording, result)
+                    except OSError as error:
+                        if error.errno != errno.ENAMETOOLONG:  # a full disk, say, concerns all that follow
+                            raise
+                        progress.say(f"error: {one_line(str(error))}")
+                        status = command.FAILED
     return status
 
 
@@ -242,14 +250,14 @@ def _recordings(options: argparse.Namespace) -> Iterable[Recording | Error]:
     named = sources.recordings(options.files)
     if options.manifest is not None:
         named = [*named, *sources.of_manifest(options.manifest, options.split)]
-    if options.output_dir is None:
+    if options.output_dir is None and options.format != "ctm":
         return named
     named, names = list(named), {}
     for recording in named:
         if not isinstance(recording, Error) and names.setdefault(recording.name, recording) != recording:
             raise command.UsageError(
-                f"{recording.path} and {names[recording.name].path} would be written to the same file, "
-                f"{recording.name}.*; give them other names, or transcribe them into two folders"
+                f"{recording.path} and {names[recording.name].path} would both be written as {recording.name}; "
+                "give them other names, or transcribe them one after the other"
             )
     return named
 

@@ -66,6 +66,43 @@ def test_a_manifest_names_parts_of_recordings(
     assert transcribing("--manifest", manifest, "--split", "test") == (0, expected, "")
 
 
+def test_files_stay_in_their_folder_whatever_ids_say(
+    transcribing: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]
+) -> None:
+    (tmp_path / "wavs").mkdir()
+    (tmp_path / "lists").mkdir()
+    shutil.copy(recordings[0], tmp_path / "wavs" / "x.wav")
+    (tmp_path / "wavs" / "x.txt").write_text("the reference")
+    rows = [{"audio_filepath": "../wavs/x.wav", "text": "x"}]  # whose id is ../wavs/x
+    rows += [{"audio_filepath": "../wavs/x.wav", "text": "x", "id": name} for name in ("/etc/y", "../../z", "a" * 300)]
+    manifest = tmp_path / "lists" / "test.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "deep" / "out"
+    status, _, err = transcribing("--manifest", manifest, "--format", "txt", "--output-dir", out)
+    assert status == 1 and err.count("\n") == 1 and "too long" in err  # and the others are written
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.txt")}
+    assert written == {"wavs/x.txt", "deep/out/wavs/x.txt", "deep/out/etc/y.txt", "deep/out/z.txt"}
+    assert (tmp_path / "wavs" / "x.txt").read_text() == "the reference"
+    assert (out / "z.txt").read_text().split() == texts[0].split()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+@pytest.mark.parametrize("module", ["asr.transcribe - <&-", "asr.align x.wav - <&-"])
+def test_closed_standard_input(module: str, tiny_model: Path, tmp_path: Path, recordings: list[Path]) -> None:
+    shutil.copy(recordings[0], tmp_path / "x.wav")
+    line = module.replace(" <&-", f" --model {tiny_model} <&-")
+    result = subprocess.run(
+        f"{sys.executable} -m {line}",
+        shell=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: -: standard input is closed") and result.stderr.count("\n") == 1
+
+
 def stereo(path: Path, recordings: list[Path]) -> list[np.ndarray]:
     """Write a recording of three channels, of which the last is silent; each channel's samples."""
     left, right = audio.load(recordings[0]), audio.load(recordings[2])

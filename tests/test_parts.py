@@ -132,3 +132,11 @@ def test_a_source_with_other_splits_only_is_an_error(tmp_path: Path) -> None:
     write_manifest(tmp_path / "data.jsonl", [replace(each, split="test") for each in _utterances({"a": 3})])
     with pytest.raises(CorpusError, match="no utterance has the split 'train'; it has test"):
         find_parts([tmp_path / "data.jsonl"], None)
+
+
+def test_splits_for_some_utterances_alone_are_an_error(tmp_path: Path) -> None:
+    utterances = _utterances({"a": 50, "b": 50})
+    some = [replace(each, split="train") if i < 3 else each for i, each in enumerate(utterances)]
+    write_manifest(tmp_path / "data.jsonl", some)
+    with pytest.raises(CorpusError, match="some utterances have a split and others none"):
+        find_parts([tmp_path / "data.jsonl"], None)

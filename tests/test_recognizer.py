@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -153,6 +155,27 @@ def test_a_pause_in_a_script_without_spaces_adds_none(tiny: Recognizer) -> None:
     transcript = recognizer.transcribe(speech.astype(np.float32))
     assert transcript.text == "eight" and len(transcript.segments) == 1
     assert "".join(word.text for word in transcript.words) == "eight"
+
+
+def test_a_used_recognizer_can_be_copied(tiny_model: Path, waveforms: list[np.ndarray]) -> None:
+    used = asr.load(str(tiny_model), threads=2)
+    expected = [found.text for found in used.transcribe_many(waveforms)]
+    for copied in (copy.deepcopy(used), pickle.loads(pickle.dumps(used))):
+        assert [found.text for found in copied.transcribe_many(waveforms)] == expected
+
+
+def test_a_device_that_holds_no_numbers_is_an_error(tiny_model: Path) -> None:
+    with pytest.raises(asr.Error, match="device 'meta': torch says"):
+        asr.load(str(tiny_model), device="meta")
+
+
+def test_log_probs_of_a_recording_that_breaks_off(tiny: Recognizer) -> None:
+    def blocks():
+        yield np.full(16_000, 0.1, np.float32)
+        raise audio.AudioError("damaged")
+
+    with pytest.raises(audio.AudioError, match="damaged"):
+        tiny.long_log_probs(blocks())
 
 
 def test_silence_is_no_speech(tiny: Recognizer) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asr import checkpoint, decode
+from asr import Error, checkpoint, decode
 from asr.checkpoint import Checkpoint
 from asr.corpus import Utterance, write_manifest
 from asr.decode import BeamSearch, BeamSettings
@@ -153,7 +153,11 @@ def _candidates(
         yield f"of the training text (order {own.order}, {own.info['words']} {units} without those of dev's texts)", own
     else:
         _say("no language model of the training text: too little of it, dev's texts left out")
-    beside = find_lm(find_model(init), None) if init else None
+    try:
+        beside = find_lm(find_model(init), None) if init else None
+    except Error as error:  # the run has not needed that model since it began
+        _say(f"the language model of {init} is not tried: {error}")
+        beside = None
     if beside:
         yield f"that of {init}", NGram.open(beside)
 

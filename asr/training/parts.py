@@ -136,7 +136,7 @@ def _look_through(source: Path, split: str, sizes: Sizes) -> tuple[str | None, l
     Returns: `split`, or None, which means all utterances, where the source has no splits; the utterances of "dev".
 
     Raises:
-        CorpusError: bad lines, or the source has other splits only.
+        CorpusError: bad lines, or the source has other splits only, or splits for some utterances alone.
     """
     splits: set[str | None] = set()
     dev = []
@@ -144,10 +144,14 @@ def _look_through(source: Path, split: str, sizes: Sizes) -> tuple[str | None, l
         splits.add(utterance.split)
         if utterance.split == "dev":
             dev.append(utterance)
-        if utterance.split in (None, split):
+        if utterance.split in (None, split):  # None: of a source without splits
             sizes.add(utterance)
     if splits == {None}:
         return None, []
+    if None in splits:
+        raise CorpusError(
+            f"{source}: some utterances have a split and others none; give all of them one (train, dev...), or none"
+        )
     if split not in splits:
         names = ", ".join(sorted(map(str, splits)))
         raise CorpusError(f"{source}: no utterance has the split {split!r}; it has {names}")

@@ -57,6 +57,8 @@ def find_suspects(recognizer: Recognizer, parts: Sequence[Data], seconds: float)
         return Suspects(len(chosen), [], f"{len(chosen)} utterances are too few to compare")
     own, others, heard = _costs(recognizer, chosen)
     finite = np.isfinite(own)
+    if not finite.any() or not np.isfinite(others).any():
+        return Suspects(len(chosen), [], "no recording could have another's text: they are too long to be compared")
     usual, wrong = float(np.median(own[finite])), float(np.median(others[np.isfinite(others)]))
     if not usual < TELLS * wrong:
         return Suspects(
