@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         configure({}, settings)  # before torch: wrong usage answers at once
     info = {"data": [short_path(str(source.resolve())) for source in options.data], "licence": options.licence}
     from asr.training.folder import RunFolder
-    from asr.training.workers import joined
+    from asr.training.workers import joined, leave
 
     folder = RunFolder(options.out)
     with joined() as group:
@@ -183,6 +183,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         finish(folder, parts.train, parts.dev, config.init, options.lm == "auto")
         print(folder.model)
+    if group.size > 1:  # torchrun has started it
+        leave(0)
     return 0
 
 

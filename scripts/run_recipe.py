@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = arguments.out or Path("data/runs") / recipe.name
     info = {"data": [f"{recipe.name}: {recipe.description}"], "licence": recipe.licence, "commit": commit()}
     from asr.training.folder import RunFolder  # brings torch, and `--help` should not wait for it
-    from asr.training.workers import joined
+    from asr.training.workers import joined, leave
 
     folder, config = RunFolder(out), configure(recipe.settings, settings)
     if arguments.score:
@@ -74,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 write_manifest(out / "manifests" / f"{name}.jsonl", utterances)
         if not arguments.score:
             fit(splits["train"], splits["dev"], out, config, info, resume=True, group=group)
-    if not group.leads:
-        return 0
+    if not group.leads:  # torchrun has started it
+        leave(0)
     line = repeatable(recipe.name, arguments.set, config, folder.progress().steps)
     return _score(recipe.name, recipe.test_split(options), splits, folder, line)
 

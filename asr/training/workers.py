@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -308,8 +308,15 @@ def _worker(rank: int, size: int, folder: Path, work: Callable[..., None], argum
         except (Error, OSError) as error:
             (folder / f"error-{rank}").write_text(str(error), encoding="utf-8")  # for `_cause`
             status = 1
-    # gloo's threads may still let go of tensors, and abort where the interpreter is half gone by then (pytorch pull
-    # request 179291): everything is written, so leave without taking the interpreter down step by step.
+    leave(status)
+
+
+def leave(status: int) -> NoReturn:
+    """End a process that has been one of several workers.
+
+    gloo's threads may still let go of tensors, and abort where the interpreter is half gone by then (pytorch pull
+    request 179291): everything is written, so it is not taken down step by step.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
