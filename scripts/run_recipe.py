@@ -77,7 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not group.leads:  # torchrun has started it
         leave(0)
     line = repeatable(recipe.name, arguments.set, config, folder.progress().steps)
-    return _score(recipe.name, recipe.test_split(options), splits, folder, line)
+    status = _score(recipe.name, recipe.test_split(options), splits, folder, line)
+    if group.size > 1:
+        leave(status)
+    return status
 
 
 def _check_finished(folder: RunFolder, config: TrainConfig) -> None:
