@@ -49,7 +49,10 @@ if TYPE_CHECKING:
 __all__ = ["Evaluation", "describe", "evaluate", "main", "parser", "report_failures"]
 
 AS_IS = "none"  # the normaliser that changes nothing
-MODEL_OPTIONS = ("manifest", "split", "model", "lm", "beam_size", "hotwords", "tune", "calibrate", "hypotheses_out")
+MODEL_OPTIONS = (
+    *("manifest", "split", "model", "lm", "beam_size", "hotwords", "tune", "calibrate", "hypotheses_out"),
+    *("device", "threads", "batch_seconds"),
+)
 
 
 def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluation:
@@ -73,7 +76,8 @@ def _transcribe(recognizer: Recognizer, utterances: Sequence[Utterance]) -> tupl
     texts = [""] * len(utterances)
     failures: dict[int, str] = {}
     seconds = 0.0
-    for batch in length_batches([_expected_length(utterance) for utterance in utterances]):
+    together = recognizer.batch_seconds * recognizer.threads
+    for batch in length_batches([_expected_length(each) for each in utterances], together):
         waveforms = {}
         for i in batch:
             try:
@@ -208,7 +212,8 @@ def check_usage(options: argparse.Namespace) -> None:
             "name what to score: recordings (--manifest FILE), or texts of any recognizer (--hypotheses FILE)"
         )
     if options.hypotheses is not None:
-        needless = [f"--{name.replace('_', '-')}" for name in MODEL_OPTIONS if getattr(options, name)]
+        usual = parser().get_default
+        needless = [f"--{name.replace('_', '-')}" for name in MODEL_OPTIONS if getattr(options, name) != usual(name)]
         if needless:
             raise command.UsageError(
                 f"--hypotheses scores texts without a model: leave out {', '.join(needless)}, or leave out --hypotheses"
@@ -364,7 +369,7 @@ def _log_probs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[
     from asr.recognizer import length_batches
 
     found = [np.zeros((0, len(recognizer.alphabet)), np.float32)] * len(utterances)
-    for batch in length_batches([_expected_length(utterance) for utterance in utterances]):
+    for batch in length_batches([_expected_length(each) for each in utterances], recognizer.batch_seconds):
         readable = {}
         for i in batch:
             with suppress(Error, OSError):

@@ -328,6 +328,7 @@ def test_the_dev_texts_of_a_run_are_scored_alone(tmp_path: Path, capsys: pytest.
     [
         (["--references", "r.trn"], "name what to score"),
         (["--hypotheses", "h.trn", "--manifest", "m.jsonl", "--model", "en"], "leave out --manifest, --model"),
+        (["--hypotheses", "h.trn", "--device", "cuda", "--threads", "4"], "leave out --device, --threads"),
         (["--hypotheses", "h.trn", "--lm", "x", "--tune", "--hypotheses-out", "o"], "--lm, --tune, --hypotheses-out"),
         (["--manifest", "m.jsonl", "--references", "r.trn"], "--references belongs to --hypotheses"),
         (["--manifest", "m.jsonl", "--normalizer", "none"], "--normalizer none belongs to --hypotheses"),
