@@ -86,7 +86,11 @@ def _opened(
                 with reader.stream(path, number, recording.offset, recording.duration) as stream:
                     more = channel == EACH and number < stream.channels
                     progress.opened(stream.duration)
-                    yield (recording, not more), _blocks(stream.blocks, path, recording, progress)
+                    failed: list[Error] = []
+                    yield (recording, not more), _blocks(stream.blocks, path, recording, progress, failed)
+                if failed and more:  # the other channels are not worth the time
+                    yield (recording, True), failed[0]
+                    return
                 number = number and number + 1
     except Error as error:
         yield (recording, True), _rename(error, path, recording)
@@ -95,7 +99,7 @@ def _opened(
 
 
 def _blocks(
-    blocks: Iterable[NDArray[np.float32]], path: str, recording: Recording, progress: Progress
+    blocks: Iterable[NDArray[np.float32]], path: str, recording: Recording, progress: Progress, failed: list[Error]
 ) -> Iterator[NDArray[np.float32]]:
     from asr.audio import SAMPLE_RATE
 
@@ -104,7 +108,8 @@ def _blocks(
             yield block
             progress.heard(len(block) / SAMPLE_RATE)
     except Error as error:
-        raise _rename(error, path, recording) from None
+        failed.append(_rename(error, path, recording))
+        raise failed[0] from None
 
 
 def _rename(error: Error, path: str, recording: Recording) -> Error:

@@ -133,6 +133,20 @@ def test_channels(transcribing: Callable, tiny: Recognizer, tmp_path: Path, reco
     assert "channel 3 of a recording that has" in err
 
 
+def test_channels_of_a_damaged_recording(
+    transcribing: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]
+) -> None:
+    stereo(tmp_path / "call.wav", recordings)
+    samples, rate = soundfile.read(tmp_path / "call.wav")
+    soundfile.write(tmp_path / "call.flac", samples, rate)
+    data = bytearray((tmp_path / "call.flac").read_bytes())
+    data[-3000:-1500] = bytes(1500)
+    (tmp_path / "call.flac").write_bytes(data)
+    status, out, err = transcribing(tmp_path / "call.flac", recordings[0], "--channel", "each")
+    assert (status, out) == (1, f"{recordings[0]}\t{texts[0]}\n")
+    assert err.startswith(f"error: {tmp_path}/call.flac: damaged") and err.count("\n") == 1
+
+
 # Outputs
 
 
