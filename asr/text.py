@@ -24,7 +24,7 @@ from asr import Error
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
-Case = Literal["lower", "upper", "keep"]
+Case = Literal["lower", "upper", "lower-turkish", "upper-turkish", "keep"]
 Punctuation = Literal["remove", "keep"]
 
 BLANK_SYMBOL = ""  # symbol 0 of every model: CTC's "no symbol here"
@@ -34,6 +34,7 @@ _APOSTROPHES = frozenset("'‘’‛ʼ`´＇՚׳")  # what is typed or typeset f
 _JOINERS = frozenset("\u200c\u200d")  # ZWNJ and ZWJ: invisible, yet part of Persian and Indic spelling
 _VARIATION_SELECTORS = frozenset(map(chr, [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
 _INSIDE_WORDS = frozenset("՛՜՝՞՟״")  # Armenian tone marks and Hebrew gershayim, which do not end a word
+_STRETCHES = frozenset("ـߺ")  # Arabic tatweel and its N'Ko twin: letters by category, but only draw a word out
 _SPOKEN = frozenset("&%‰@+°№")  # read out as words, like currency signs (category Sc)
 _VIRAMA = 9  # canonical combining class of the signs that silence an Indic consonant's vowel
 
@@ -63,7 +64,7 @@ def _tidy_character(character: str) -> str:
     category = unicodedata.category(character)
     if category == "Cc" or character == "\u200b":  # zero width space: the gap between words in Khmer and Thai
         return " "
-    if (category == "Cf" and character not in _JOINERS) or character in _VARIATION_SELECTORS:
+    if (category == "Cf" and character not in _JOINERS) or character in _VARIATION_SELECTORS | _STRETCHES:
         return ""
     return character
 
@@ -83,11 +84,28 @@ _BARE = _CharacterMap(_bare_character)
 _JOINER_RUN = re.compile("[\u200c\u200d]+")
 _LONE_DOT = re.compile(r"(?<!l)·|·(?!l)", re.IGNORECASE)  # all but Catalan's, as in "col·lecció"
 _QUOTE = re.compile(r"(?<![^\s'])'|'(?![^\s'])")  # an apostrophe without a word on both sides
-_CASES: Mapping[str, Callable[[str], str]] = {"lower": str.lower, "upper": str.upper, "keep": str}
 
 
 def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
+
+
+def _turkish_lower(text: str) -> str:
+    """As Unicode's SpecialCasing.txt has it for tr and az; an I whose dot is a character of its own is İ."""
+    return _nfc(text).replace("İ", "i").replace("I", "ı").lower()
+
+
+def _turkish_upper(text: str) -> str:
+    return text.replace("i", "İ").upper()
+
+
+_CASES: Mapping[str, Callable[[str], str]] = {
+    "lower": str.lower,
+    "upper": str.upper,
+    "lower-turkish": _turkish_lower,
+    "upper-turkish": _turkish_upper,
+    "keep": str,
+}
 
 
 def _joiner(match: re.Match[str]) -> str:
@@ -108,9 +126,13 @@ class Normalizer:
     """Bring text to the one form that is trained on, decoded to and scored; a second time changes nothing.
 
     Always: Unicode NFC; every kind of apostrophe becomes ' ; runs of white space and control characters
-    become one space, none at the ends; soft hyphens, directional marks and the like, which nobody sees, go.
+    become one space, none at the ends; soft hyphens, directional marks and the like, which nobody sees, go, and
+    so does tatweel, which only draws an Arabic word out. Nothing else is folded: Hangul is written as syllables,
+    Arabic with the vowel signs that it has, full-width letters stay wide.
 
-    `case` "lower" or "upper" maps letters as Unicode does for all languages alike; "keep" leaves them.
+    `case` "lower" or "upper" maps letters as Unicode does for all languages alike, where I and i are a pair;
+    "lower-turkish" and "upper-turkish" as in Turkish and Azerbaijani, where the pairs are I ı and İ i; "keep"
+    leaves them.
 
     `punctuation` "remove" puts a space for every mark, so that hyphens and dashes split words, except that
       - an apostrophe between two other characters of a word stays (don't); at the edge of a word it could as
