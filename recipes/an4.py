@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from asr.corpus import Utterance
-from recipes import Recipe, speaker_of, split_by, utterances
+from recipes import Recipe, from_manifest, speaker_of, split_by, utterances
 from recipes.archive import Archive, ensure
 
 ARCHIVE = Archive(
@@ -32,9 +32,19 @@ DEV_SPEAKERS = 8 / 74  # share of the training speakers, by a stable hash: the t
 
 def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]]:
     """The official test part, and the official training part split by speaker into train (66) and dev (8)."""
+    train, test = _official(corpora)
+    return {**split_by(train, speaker_of, dev=DEV_SPEAKERS, test=0), "test": test}
+
+
+def everything(corpora: Path) -> list[Utterance]:
+    """All utterances, of a copy with a manifest or of the archive."""
+    return from_manifest(corpora / "an4") or [each for part in _official(corpora) for each in part]
+
+
+def _official(corpora: Path) -> tuple[list[Utterance], list[Utterance]]:
+    """The official training and test parts."""
     folder = ensure(ARCHIVE, corpora)
-    chosen = split_by(_part(folder, "train"), speaker_of, dev=DEV_SPEAKERS, test=0)
-    return {**chosen, "test": _part(folder, "test")}
+    return _part(folder, "train"), _part(folder, "test")
 
 
 def _part(folder: Path, split: str) -> list[Utterance]:

@@ -10,7 +10,7 @@ trained on, and nothing else of it is used. Published: nothing for such a split.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,18 +52,20 @@ ARCHIVES = {
 
 def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]]:
     """Splits that share neither speakers nor sentences."""
-    everyone = from_manifest(corpora / "cmu_arctic") or _original(corpora)
+    everyone = everything(corpora, ARCHIVES)
     by_speaker = split_by(everyone, speaker_of, dev=0.15, test=0.15)
     by_sentence = split_by(everyone, lambda utterance: utterance.audio.stem, dev=0.2, test=0.2)
     apart = {name: set(part) for name, part in by_sentence.items()}
     return {name: [each for each in part if each in apart[name]] for name, part in by_speaker.items()}
 
 
-def _original(corpora: Path) -> list[Utterance]:
-    """All speakers' recordings; some lack a few of their sentences."""
+def everything(corpora: Path, speakers: Iterable[str]) -> list[Utterance]:
+    """All utterances of a copy with a manifest, or of these speakers' archives; some lack a few of their sentences."""
+    if copy := from_manifest(corpora / "cmu_arctic"):
+        return copy
     everyone = []
-    for speaker, archive in ARCHIVES.items():
-        folder = ensure(archive, corpora)
+    for speaker in speakers:
+        folder = ensure(ARCHIVES[speaker], corpora)
         part = utterances(folder / "wav", "all", _rows(folder / "etc" / "txt.done.data", speaker), lacks_some=True)
         everyone += [replace(utterance, id=f"{speaker}/{utterance.id}") for utterance in part]
     return everyone

@@ -30,13 +30,17 @@ CHAPTER, TEN = len("LJ001"), len("LJ001-004")  # of a clip's name, such as LJ001
 
 def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]]:
     """Splits by chapter."""
-    clips = from_manifest(corpora / "ljspeech") or _original(ensure(ARCHIVE, corpora))
+    clips = everything(corpora)
     chapters = {clip.audio.stem[:CHAPTER] for clip in clips}
     length = CHAPTER if len(chapters) > 2 else TEN
     return split_by(clips, lambda clip: clip.audio.stem[:length], dev=0.05, test=0.05)
 
 
-def _original(folder: Path) -> list[Utterance]:
+def everything(corpora: Path) -> list[Utterance]:
+    """All clips, of a copy with a manifest or of the archive."""
+    if copy := from_manifest(corpora / "ljspeech"):
+        return copy
+    folder = ensure(ARCHIVE, corpora)
     return utterances(folder / "wavs", "all", _rows(folder / "metadata.csv"))
 
 

@@ -9,7 +9,7 @@ end without them: nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,12 +55,16 @@ def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]
 
 def dev_splits(folder: Path) -> dict[str, list[Utterance]]:
     """A part as "dev" (its first 10 speakers, sorted as text), "...-others" (the rest) and its name (all)."""
-    part = read_part(folder, folder.name)
+    return choosing(read_part(folder, folder.name), folder.name)
+
+
+def choosing(part: Sequence[Utterance], name: str) -> dict[str, list[Utterance]]:
+    """The splits of `dev_splits`, of a part that has been read."""
     first = set(sorted({utterance.speaker for utterance in part})[:CHOOSING_SPEAKERS])
     return {
         "dev": [replace(utterance, split="dev") for utterance in part if utterance.speaker in first],
-        f"{folder.name}-others": [utterance for utterance in part if utterance.speaker not in first],
-        folder.name: part,
+        f"{name}-others": [utterance for utterance in part if utterance.speaker not in first],
+        name: list(part),
     }
 
 

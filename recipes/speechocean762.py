@@ -32,8 +32,19 @@ def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]
     if copy := from_manifest(corpora / "speechocean762"):
         parts = {name: [each for each in copy if each.split == name] for name in ("train", "dev")}
         return {"train": parts["train"], **halves(parts["dev"], speaker_of)}
+    train, test = _official(corpora)
+    return {**split_by(train, speaker_of, test=0), "test": test}
+
+
+def everything(corpora: Path) -> list[Utterance]:
+    """All utterances, of a copy with a manifest or of the archive."""
+    return from_manifest(corpora / "speechocean762") or [each for part in _official(corpora) for each in part]
+
+
+def _official(corpora: Path) -> tuple[list[Utterance], list[Utterance]]:
+    """The official training and test parts."""
     folder = ensure(ARCHIVE, corpora)
-    return {**split_by(_part(folder, "train"), speaker_of, test=0), "test": _part(folder, "test")}
+    return _part(folder, "train"), _part(folder, "test")
 
 
 def _part(folder: Path, split: str) -> list[Utterance]:

@@ -28,11 +28,14 @@ ARCHIVE = Archive(
 
 def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]]:
     """Splits by speaker; dev and test without the sentences that are read in train, too."""
-    everyone = from_manifest(corpora / "vctk") or _original(ensure(ARCHIVE, corpora))
-    return unheard(split_by(everyone, speaker_of))
+    return unheard(split_by(everything(corpora), speaker_of))
 
 
-def _original(folder: Path) -> list[Utterance]:
+def everything(corpora: Path) -> list[Utterance]:
+    """All utterances, of a copy with a manifest or of the archive, whose recordings are called p225_001_mic1."""
+    if copy := from_manifest(corpora / "vctk"):
+        return copy
+    folder = ensure(ARCHIVE, corpora)
     return utterances(folder / "wav48_silence_trimmed", "all", _rows(folder / "txt"), lacks_some=True)
 
 
