@@ -9,6 +9,10 @@ Published: nothing that holds for every release.
 Where English's archive is not there, a folder common_voice_v1 with a manifest.jsonl is taken: a part of the first
 release, without speakers, whose split is by sentence. It has no test part: of the sentences of its dev part one half
 chooses and the other gives the figure, by a stable hash. Its speakers may be in train, too: the figure flatters.
+
+`english` takes that release as it was published, too: https://www.kaggle.com/datasets/mozillaorg/common-voice has it,
+with an account; its home gives it no more (tensor2tensor, issue 1792). Its parts are tables such as cv-valid-dev.csv
+(4076 clips), each beside a folder of that name with the clips, such as sample-000000.mp3: lower case, no speakers.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from recipes import AGAIN, Recipe, from_manifest, halves, utterances
 from recipes.archive import unpack
 
 COLUMNS = ("client_id", "path", "sentence")
+FIRST_PART, FIRST_COLUMNS = "cv-valid-dev", ("filename", "text")  # of the first release
 
 
 def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]]:
@@ -64,6 +69,44 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
             raise CorpusError(f"{path}: expected the columns {', '.join(COLUMNS)}; found {table.fieldnames}")
         for row in table:
             yield Path(row["path"]).stem, row["sentence"], row["client_id"]
+
+
+def first_release(corpora: Path) -> list[Utterance]:
+    """The part cv-valid-dev of English's first release: of a copy with a manifest, or as it was published.
+
+    Raises:
+        CorpusError: it is not there, with what to fetch and where to put it; or it is something else.
+    """
+    folder = corpora / "common_voice_v1"
+    if copy := from_manifest(folder):
+        return copy
+    if not folder.is_dir():
+        places = [corpora / "archives" / f"common_voice_v1{suffix}" for suffix in (".zip", ".tar.gz")]
+        if not (put := [place for place in places if place.is_file()]):
+            raise CorpusError(
+                "the first release of Common Voice needs an account. Sign in at"
+                " https://www.kaggle.com/datasets/mozillaorg/common-voice, download it (12 GB) and put it at"
+                f" {places[0]}, or cv_corpus_v1.tar.gz, as its home called it, at {places[1]}; of what is in it"
+                f" {FIRST_PART}.csv and the folder {FIRST_PART} in {folder} are enough. Run this again, or do without:"
+                " --set without=common_voice_v1."
+            )
+        unpack(put[0], ".", folder)
+    found = [path for path in sorted(folder.rglob(f"{FIRST_PART}.csv")) if path.with_suffix("").is_dir()]
+    if len(found) != 1:
+        raise CorpusError(
+            f"{folder}: expected one {FIRST_PART}.csv beside a folder {FIRST_PART} below it, found {len(found)}"
+        )
+    return utterances(found[0].with_suffix(""), FIRST_PART, _first_rows(found[0]))
+
+
+def _first_rows(path: Path) -> Iterator[tuple[str, str, None]]:
+    """(id, text, no speaker) from lines such as `cv-valid-dev/sample-000000.mp3,be careful with your...,1,0,,,,`."""
+    with path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        if not set(FIRST_COLUMNS) <= set(table.fieldnames or ()):
+            raise CorpusError(f"{path}: expected the columns {', '.join(FIRST_COLUMNS)}; found {table.fieldnames}")
+        for row in table:
+            yield Path(row["filename"]).stem, row["text"], None
 
 
 recipe = Recipe(
