@@ -87,19 +87,6 @@ def test_where_corpora_are(monkeypatch: pytest.MonkeyPatch, value: str, folder: 
     assert recipes.corpora_folder() == Path(folder)
 
 
-def test_english_names_every_missing_part_and_its_home(tmp_path: Path) -> None:
-    (tmp_path / "vctk").mkdir()
-    (tmp_path / "vctk" / "manifest.jsonl").write_text("")
-    (tmp_path / "ljspeech").mkdir()  # there, but without a manifest
-    with pytest.raises(CorpusError) as caught:
-        read("english", tmp_path)
-    lines = str(caught.value).split("\n")[1:]
-    assert len(lines) == 8
-    assert f"  {tmp_path / 'LibriSpeech/train-clean-100'} (https://www.openslr.org/12/)" in lines
-    assert f"  {tmp_path / 'ljspeech/manifest.jsonl'} (https://keithito.com/LJ-Speech-Dataset/)" in lines
-    assert "vctk" not in "".join(lines)
-
-
 # Splits
 
 

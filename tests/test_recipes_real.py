@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from miniatures import Splits, counts, every_utterance_is_of_its_split, read, re
 
 import recipes
 from asr import Error, corpus
-from recipes import Recipe, yesno
+from recipes import Recipe, english, yesno
 
 HERE = {"mini_librispeech": {"dev": "dev-clean"}}  # dev-clean-2 is not at hand
 
@@ -35,6 +36,8 @@ EXPECTED = {
         "dev": (649, 10),
         "dev-clean": (1313, 20),
         "dev-clean-others": (664, 10),
+        "common-voice-dev": (371, 1),  # without names
+        "speechocean762-dev": (240, 12),
     },
 }
 ORIGINAL = {  # folders that keep the original layout beside a manifest
@@ -94,7 +97,7 @@ def test_nothing_that_is_tested_on_is_trained_on(real: tuple[Recipe, Splits]) ->
     for part in (part for name, part in splits.items() if name != "train"):
         assert not recordings(train) & recordings(part)
         if recipe.name not in ONE_VOICE:
-            assert not speakers(train) & speakers(part)
+            assert not speakers(train) & speakers(part) - {None}
 
 
 def test_official_test_parts_choose_nothing(real: tuple[Recipe, Splits]) -> None:
@@ -172,9 +175,32 @@ def test_english_is_every_training_part(corpora: Path) -> None:
     }
 
 
+def test_english_lists_what_the_copies_hold(corpora: Path) -> None:
+    libri = [f"LibriSpeech/{part}" for part in ("train-clean-5", "train-clean-100", "dev-clean")]
+    lines = [f"{part}/{each.audio.stem}" for part in libri for each in corpus.read(corpora / part)]
+    for name in ("common_voice_v1", "speechocean762", "an4", "ljspeech", "vctk", "cmu_arctic"):
+        for each in (each for each in corpus.read(corpora / name) if each.split in ("train", "dev")):
+            speaker = f"{each.speaker}/" if name == "cmu_arctic" else ""  # who all read the same sentences
+            lines.append(f"{name}/{each.split}/{speaker}{each.audio.stem}")
+    assert lzma.decompress(english.LIST.read_bytes()).decode().splitlines() == sorted(lines)
+
+
+def test_english_has_the_utterances_of_the_copies_in_their_order(corpora: Path) -> None:
+    splits = read("english", corpora)
+    for name, split in (("common_voice_v1", "common-voice-dev"), ("speechocean762", "speechocean762-dev")):
+        for its, part in (("dev", splits[split]), ("train", splits["train"])):
+            copy = [(f"{name}/{each.id}", each.text, each.speaker) for each in corpus.read(corpora / name, split=its)]
+            assert [(each.id, each.text, each.speaker) for each in part if each.id.startswith(name)] == copy
+    for name in ("an4", "ljspeech", "vctk", "cmu_arctic"):
+        copy = [f"{name}/{each.id}" for each in corpus.read(corpora / name, split="train")]
+        assert [each.id for each in splits["train"] if each.id.startswith(f"{name}/")] == copy
+
+
 def test_english_can_do_without_some_of_its_parts(corpora: Path) -> None:
     """A copy that is damaged is left out by name."""
-    parts = {utterance.id.partition("/")[0] for utterance in read("english", corpora, without="an4,vctk")["train"]}
-    assert {"common_voice_v1", "ljspeech"} <= parts and not {"an4", "vctk"} & parts
+    splits = read("english", corpora, without="an4,common_voice_v1")
+    parts = {utterance.id.partition("/")[0] for utterance in splits["train"]}
+    assert {"vctk", "ljspeech"} <= parts and not {"an4", "common_voice_v1"} & parts
+    assert splits.keys() == {"train", "dev", "dev-clean", "dev-clean-others", "speechocean762-dev"}
     with pytest.raises(Error, match="without=timit: expected some of common_voice_v1"):
         read("english", corpora, without="an4,timit")
