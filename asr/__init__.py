@@ -52,11 +52,9 @@ def load(
     Raises:
         asr.Error: no such model or device, or the file is not a model of this version; hot words that it cannot write.
     """
-    from asr.recognizer import load as load_recognizer
+    from asr import loading
 
-    return load_recognizer(
-        name_or_path, lm, beam_size, hot_words, hot_weight, device=device, threads=threads, batch_seconds=batch_seconds
-    )
+    return loading.load(name_or_path, lm, beam_size, hot_words, hot_weight, device, threads, batch_seconds)
 
 
 def __getattr__(name: str) -> type:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from asr import Error
+from asr import Error, load
 from asr.confidence import Calibration, features_of, uncalibrated
 from asr.text import Units
 from asr.transcript import Word
@@ -228,7 +228,6 @@ def _aligned(options: argparse.Namespace, text: str) -> Alignment:
     from asr.known_text import align
     from asr.outputs import Progress
     from asr.reading import Reader
-    from asr.recognizer import load
     from asr.sources import seekable
     from asr.written import FORMS
 

@@ -12,14 +12,14 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr import Error, __version__, audio, command, corpus
+from asr.batching import expected_length, length_batches
 from asr.corpus import Utterance
 from asr.evaluation import Evaluation, Report, Texts, describe
 from asr.groups import by_duration, by_field
@@ -34,6 +34,7 @@ from asr.hypotheses import (
     read_references,
     write,
 )
+from asr.loading import find_lm, find_model
 from asr.report import WORST, check_page_name, write_report
 from asr.report_data import report_data
 from asr.score import score
@@ -41,9 +42,6 @@ from asr.text import Normalizer
 from asr.written import FORMS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from asr.recognizer import Recognizer
 
 __all__ = ["Evaluation", "describe", "evaluate", "main", "parser", "report_failures"]
@@ -71,13 +69,11 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluat
 
 def _transcribe(recognizer: Recognizer, utterances: Sequence[Utterance]) -> tuple[list[str], dict[str, str], float]:
     """Texts in order, failures in order, and seconds of audio; batches hold utterances of like length."""
-    from asr.recognizer import length_batches
-
     texts = [""] * len(utterances)
     failures: dict[int, str] = {}
     seconds = 0.0
     together = recognizer.batch_seconds * recognizer.threads
-    for batch in length_batches([_expected_length(each) for each in utterances], together):
+    for batch in length_batches([expected_length(each) for each in utterances], together):
         waveforms = {}
         for i in batch:
             try:
@@ -89,14 +85,6 @@ def _transcribe(recognizer: Recognizer, utterances: Sequence[Utterance]) -> tupl
             texts[i] = transcript.text
             seconds += transcript.duration
     return texts, {utterances[i].id: failures[i] for i in sorted(failures)}, seconds
-
-
-def _expected_length(utterance: Utterance) -> int:
-    """Samples, as the manifest or else the file's header says; they only decide which batch it joins."""
-    try:
-        return round((utterance.duration or audio.duration(utterance.audio)) * audio.SAMPLE_RATE)
-    except (Error, OSError):
-        return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -231,7 +219,7 @@ def check_usage(options: argparse.Namespace) -> None:
 
 def _measured(utterance: Utterance) -> Line:
     """The text of an utterance, and how long it is, by the file's header where the manifest does not say."""
-    return replace(of_utterance(utterance), duration=_expected_length(utterance) / audio.SAMPLE_RATE or None)
+    return replace(of_utterance(utterance), duration=expected_length(utterance) / audio.SAMPLE_RATE or None)
 
 
 def _references(options: argparse.Namespace) -> list[Line]:
@@ -264,12 +252,15 @@ def _recognizer(options: argparse.Namespace, utterances: Sequence[Utterance], li
         check_writable(options.hypotheses_out, [line.id for line in lines])
     options.model = options.model or "en"
     recognizer = command.load_model(options)
-    if options.tune:
-        _tune(recognizer, options, utterances)
-        recognizer = command.load_model(options)
-    if options.calibrate:
-        _calibrate(recognizer, options, utterances)
-        recognizer = command.load_model(options)
+    if options.tune or options.calibrate:
+        from asr import fitting
+
+        if options.tune:
+            fitting.tune_lm(recognizer, find_model(options.model), options.lm, utterances)
+            recognizer = command.load_model(options)
+        if options.calibrate:
+            fitting.calibrate_words(recognizer, find_model(options.model), options.lm, utterances)
+            recognizer = command.load_model(options)
     return recognizer
 
 
@@ -308,77 +299,9 @@ def _facts(options: argparse.Namespace, recognizer: Recognizer | None) -> list[t
 def _decoding(options: argparse.Namespace, recognizer: Recognizer) -> str:
     if recognizer.search is None:
         return "greedy"
-    from asr.recognizer import find_lm, find_model
-
     lm = find_lm(find_model(options.model), options.lm)
     beam = f"beam of {recognizer.search.settings.beam_size}"
     return f"{beam}, language model {lm.name}" if lm else beam
-
-
-def _tune(recognizer: Recognizer, options: argparse.Namespace, utterances: Sequence[Utterance]) -> None:
-    """Fit the weights of beam search and write them into the language model's file."""
-    from asr.ngram import NGram
-    from asr.recognizer import beam_search, search_settings
-    from asr.tune import tune
-
-    path = _lm_file(options, "--tune fits the weights of a language model")
-    model = NGram.open(path)
-    log_probs = _log_probs(recognizer, utterances)
-    references = [recognizer.normalizer(utterance.text) for utterance in utterances]
-    start = beam_search(recognizer.alphabet, model, search_settings(model))
-    settings = tune(recognizer, start, log_probs, references)
-    kept = {name: value for name, value in model.info.items() if name != "confidence"}  # that of another search
-    replace(model, info={**kept, "search": asdict(settings)}).save(path)
-
-
-def _calibrate(recognizer: Recognizer, options: argparse.Namespace, utterances: Sequence[Utterance]) -> None:
-    """Fit the confidences of this way to decode, and write them into the file that it is kept in."""
-    from asr.calibrate import calibrate, keep
-    from asr.recognizer import find_model
-
-    lm = None
-    if recognizer.search is not None:
-        lm = _lm_file(options, "--calibrate keeps the confidences of beam search in a language model's file")
-    references = [recognizer.normalizer(utterance.text) for utterance in utterances]
-    keep(calibrate(recognizer, _log_probs(recognizer, utterances), references), find_model(options.model), lm)
-
-
-def _lm_file(options: argparse.Namespace, why: str) -> Path:
-    """The language model's file, in which settings can be kept.
-
-    Raises:
-        command.UsageError: there is none, or it is an ARPA file.
-    """
-    from asr.lm import is_arpa
-    from asr.recognizer import find_lm, find_model
-
-    path = find_lm(find_model(options.model), options.lm)
-    if path is None:
-        raise command.UsageError(f"{why}; name its file (--lm)")
-    if is_arpa(path):
-        raise command.UsageError(
-            f"{path}: an ARPA file cannot keep weights; convert it first (python -m asr.lm convert)"
-        )
-    return path
-
-
-def _log_probs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[NDArray[np.float32]]:
-    """(T, V) of each utterance; none of one that cannot be read."""
-    import numpy as np
-
-    from asr.recognizer import length_batches
-
-    found = [np.zeros((0, len(recognizer.alphabet)), np.float32)] * len(utterances)
-    for batch in length_batches([_expected_length(each) for each in utterances], recognizer.batch_seconds):
-        readable = {}
-        for i in batch:
-            with suppress(Error, OSError):
-                readable[i] = audio.load(utterances[i].audio, utterances[i].offset, utterances[i].duration)
-        if readable:
-            log_probs, lengths = recognizer.log_probs(list(readable.values()))
-            for i, rows, length in zip(readable, log_probs, lengths, strict=True):
-                found[i] = rows[:length].copy()
-    return found
 
 
 def report_failures(result: Evaluation) -> int:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from asr import audio, decode
 from asr.align import AlignError, token_spans
-from asr.recognizer import Recognizer, pad
+from asr.batching import pad
+from asr.recognizer import Recognizer
 from asr.text import TextError, Units
 
 DECIBELS = 10 / np.log(10)  # of a natural logarithm of power

@@ -258,7 +258,7 @@ def _reader(options: argparse.Namespace, info: dict[str, object]) -> TextReader:
     if options.model is None:
         return TextReader(Normalizer.from_dict(info["normalizer"]) if "normalizer" in info else Normalizer(), units)
     from asr import checkpoint
-    from asr.recognizer import find_model
+    from asr.loading import find_model
 
     stored = checkpoint.load(find_model(options.model))
     return TextReader(stored.normalizer, units, stored.alphabet)

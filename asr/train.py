@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Error, command
+from asr import Error, command, load
 from asr.corpus import Utterance
 from asr.training.config import TrainConfig, parse_settings, short_path
 from asr.training.parts import Parts, find_parts
@@ -102,7 +102,7 @@ def configure(given: Mapping[str, object], chosen: Mapping[str, object]) -> Trai
     config = TrainConfig().updated(given)
     if init := {**given, **chosen}.get("init"):
         from asr import checkpoint
-        from asr.recognizer import find_model
+        from asr.loading import find_model
         from asr.training.initial import sizes
 
         config = config.updated(sizes(checkpoint.load(find_model(str(init)))))
@@ -220,7 +220,7 @@ def _looked_at(parts: Parts, folder: RunFolder, settings: Mapping[str, object], 
 def _shipped_model() -> tuple[Units | None, dict[str, object]]:
     """Tokens and sizes of the model that ships; None where it is missing."""
     from asr import checkpoint
-    from asr.recognizer import find_model
+    from asr.loading import find_model
     from asr.training.initial import sizes
     from asr.training.plan import SHIPPED
 
@@ -233,7 +233,6 @@ def _shipped_model() -> tuple[Units | None, dict[str, object]]:
 
 def _suspects(found: Look, data: Sequence[Data], seconds: float) -> Suspects | None:
     """What the model that ships hardly believes, where it writes all letters of the texts."""
-    from asr.recognizer import load
     from asr.training.plan import SHIPPED, unknown_letters
     from asr.training.suspects import find_suspects
 

@@ -37,10 +37,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr import Error, command, corpus
+from asr.batching import pad
 from asr.corpus import Utterance
 from asr.features import FeatureConfig, LogMel
 from asr.model import KERNEL, STRIDE, ModelConfig
-from asr.recognizer import pad
 from asr.training.augment import limit_band, perturb_speed, spec_augment, warp_frequencies
 from asr.training.batches import Batches, epoch_batches, padding_share
 from asr.training.config import TrainConfig

@@ -20,11 +20,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asr import audio
+from asr import audio, load
+from asr.batching import log_probs_of
 from asr.decode import BeamSettings, greedy
 from asr.lm import open_lm
+from asr.loading import beam_search
 from asr.ngram import NGram
-from asr.recognizer import Recognizer, beam_search, length_batches, load
+from asr.recognizer import Recognizer
 from asr.score import bootstrap_interval, word_counts
 from asr.text import Alphabet
 from asr.tune import fewest_errors
@@ -164,13 +166,10 @@ def _errors(texts: Sequence[str], references: Sequence[str]) -> NDArray[np.int64
 
 def _utterances(recognizer: Recognizer, utterances: Sequence) -> Utterances:
     waveforms = [audio.load(utterance.audio) for utterance in utterances]
-    log_probs: dict[int, NDArray[np.float32]] = {}
-    for batch in length_batches([len(waveform) for waveform in waveforms]):
-        found, lengths = recognizer.log_probs([waveforms[i] for i in batch])
-        log_probs.update({i: rows[:length].copy() for i, rows, length in zip(batch, found, lengths, strict=True)})
+    log_probs = log_probs_of(recognizer, [len(waveform) for waveform in waveforms], waveforms.__getitem__)
     references = [recognizer.normalizer(utterance.text) for utterance in utterances]
     seconds = sum(map(len, waveforms)) / audio.SAMPLE_RATE
-    return Utterances([log_probs[i] for i in range(len(waveforms))], references, seconds)
+    return Utterances(log_probs, references, seconds)
 
 
 def _greedy(recognizer: Recognizer) -> Callable[[Mapping[str, float], int], Decode]:

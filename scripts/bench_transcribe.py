@@ -20,9 +20,10 @@ import numpy as np
 import soundfile
 import torch
 
-from asr import Error, audio
+from asr import Error, audio, load
 from asr.corpus import Utterance, audio_files
-from asr.recognizer import Recognizer, find_model, load
+from asr.loading import find_model
+from asr.recognizer import Recognizer
 from asr.score import Score, score
 from recipes import corpora_folder
 

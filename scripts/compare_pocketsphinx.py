@@ -28,11 +28,10 @@ sys.path.insert(0, str(PROJECT))  # recipes are not in the installed package
 import numpy as np
 import torch
 
-from asr import Error, audio, command, corpus
+from asr import Error, audio, command, corpus, load
 from asr.audio import SAMPLE_RATE, Samples
 from asr.compare import Comparison, compare
 from asr.corpus import Utterance
-from asr.recognizer import load
 from asr.score import Score, score
 from asr.text import Normalizer
 from recipes import corpora_folder

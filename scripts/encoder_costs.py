@@ -130,7 +130,8 @@ def measure(recipe: str, pairs: Sequence[str], encoder: Encoder, packed: bool) -
         recipe, pairs: as in `base_settings`.
         packed: with torch's own layers over packed sequences.
     """
-    from asr.recognizer import Recognizer, length_batches
+    from asr.batching import length_batches
+    from asr.recognizer import Recognizer
     from asr.recurrent import Recurrent
     from asr.training.batches import epoch_batches
     from asr.training.job import make_job

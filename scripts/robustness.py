@@ -37,10 +37,10 @@ sys.path.insert(0, str(PROJECT))  # recipes are not in the installed package
 
 import torch
 
-from asr import Error, command, corpus
+from asr import Error, command, corpus, load
 from asr.audio import Samples
 from asr.corpus import Utterance
-from asr.recognizer import Recognizer, load
+from asr.recognizer import Recognizer
 from asr.score import Score, score
 from scripts.conditions import Condition, Room, conditions, held_out, room, sounds
 from scripts.figures import add_options, dev_clean, evenly, markdown, ratio, status, times, with_interval

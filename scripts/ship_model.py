@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from asr import checkpoint, command
-from asr.recognizer import MODELS
+from asr.loading import MODELS
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,10 +11,9 @@ import pytest
 import soundfile
 import srt
 
-from asr import audio, checkpoint
+from asr import audio, checkpoint, load
 from asr.corpus import Utterance, read
 from asr.ngram import NGram
-from asr.recognizer import load
 from asr.text import Alphabet, Normalizer
 from asr.training.after import finish, text_model
 from asr.training.folder import RunFolder

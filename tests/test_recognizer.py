@@ -21,11 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import asr
-from asr import audio, checkpoint, corpus, recognizer
+from asr import audio, checkpoint, corpus, loading
+from asr.batching import length_batches, pad
 from asr.evaluate import evaluate
 from asr.features import FeatureConfig
 from asr.model import AcousticModel, ModelConfig
-from asr.recognizer import Recognizer, length_batches, pad
+from asr.recognizer import Recognizer
 from asr.text import Alphabet, Normalizer
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -198,7 +199,7 @@ def test_a_model_file_is_enough(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
-    monkeypatch.setattr(recognizer, "MODELS", tmp_path)
+    monkeypatch.setattr(loading, "MODELS", tmp_path)
     with pytest.raises(asr.Error, match=r"model 'fr': no such file; expected .*\(none does here\)"):
         asr.load("fr")
     (tmp_path / "de.safetensors").write_bytes(tiny_model.read_bytes())

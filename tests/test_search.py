@@ -17,8 +17,8 @@ from asr.corpus import Utterance, write_manifest
 from asr.evaluate import main as evaluate
 from asr.kneser_ney import estimate
 from asr.lm import save_lm
+from asr.loading import search_settings
 from asr.ngram import NGram
-from asr.recognizer import search_settings
 from asr.transcribe import main as transcribe
 
 SENTENCES = ["a bold cat", "the old bat sat", "é la la", "go to it", "a cat sat", "if so do it now"] * 5

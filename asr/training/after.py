@@ -21,15 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr import Error, checkpoint, decode
+from asr.batching import log_probs_of
 from asr.checkpoint import Checkpoint
 from asr.corpus import Utterance, write_manifest
 from asr.decode import BeamSearch, BeamSettings
 from asr.lm import SPACE
+from asr.loading import beam_search, find_lm, find_model
 from asr.ngram import NGram
-from asr.recognizer import Recognizer, beam_search, find_lm, find_model, length_batches
+from asr.recognizer import Recognizer
 from asr.score import word_counts
 from asr.text import Normalizer, Units
-from asr.training.cache import AudioCache, open_cache
+from asr.training.cache import open_cache
 from asr.training.folder import RunFolder
 from asr.training.store import caches_folder
 
@@ -129,7 +131,8 @@ def _best_helper(
     """The language model with the fewest errors, if there are fewer than without."""
     cache = open_cache(dev, caches_folder(), exact=True)
     recognizer = Recognizer.from_checkpoint(stored)
-    log_probs = dev_log_probs(recognizer, cache)
+    reader = cache.reader()
+    log_probs = log_probs_of(recognizer, cache.lengths, lambda i: reader[i] if cache.lengths[i] else None)
     references = [recognizer.normalizer(utterance.text) for utterance in dev]
     without = _errors(
         recognizer, (decode.greedy(rows[None], np.array([len(rows)]))[0] for rows in log_probs), references
@@ -222,19 +225,6 @@ def _errors(recognizer: Recognizer, hypotheses: Iterable[decode.Hypothesis], ref
         word_counts(reference, recognizer.text(hypothesis)).errors
         for hypothesis, reference in zip(hypotheses, references, strict=True)
     )
-
-
-def dev_log_probs(recognizer: Recognizer, cache: AudioCache) -> list[NDArray[np.float32]]:
-    """(T, V) of each recording; no frames of one that could not be read."""
-    found = [np.zeros((0, len(recognizer.alphabet)), np.float32)] * len(cache.lengths)
-    reader = cache.reader()
-    for batch in length_batches(cache.lengths):
-        readable = [i for i in batch if cache.lengths[i]]
-        if readable:
-            log_probs, lengths = recognizer.log_probs([reader[i] for i in readable])
-            for i, rows, length in zip(readable, log_probs, lengths, strict=True):
-                found[i] = rows[:length].copy()
-    return found
 
 
 def _say(line: str) -> None:

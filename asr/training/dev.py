@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from asr.batching import length_batches
 from asr.corpus import Utterance
-from asr.recognizer import Recognizer, length_batches
+from asr.recognizer import Recognizer
 from asr.score import Score, score
 from asr.training.cache import AudioCache
 from asr.training.workers import Group

@@ -16,10 +16,12 @@ from torch.nn.functional import ctc_loss
 from torch.optim import Optimizer
 
 from asr import Error, checkpoint
+from asr.batching import pad
 from asr.decode import BLANK
 from asr.features import LogMel
+from asr.loading import find_model
 from asr.model import AcousticModel
-from asr.recognizer import Recognizer, find_model, pad
+from asr.recognizer import Recognizer
 from asr.score import Score
 from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends, warp_frequencies
 from asr.training.average import averaged_copy, decay_after, move_towards

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import ctc_loss
 
+from asr.batching import length_batches
 from asr.decode import BLANK
-from asr.recognizer import Recognizer, length_batches
+from asr.recognizer import Recognizer
 from asr.training.look import Data, spread
 from asr.training.prepare import Problem
 

@@ -1,0 +1,81 @@
+"""Recordings of like length go through a model together: which, and how they become one padded array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr import BATCH_SECONDS, Error, audio
+
+if TYPE_CHECKING:
+    import torch
+
+    from asr.corpus import Utterance
+    from asr.recognizer import Recognizer
+
+
+def length_batches(lengths: Sequence[int], seconds: float = BATCH_SECONDS) -> list[list[int]]:
+    """Numbers of recordings, sorted by length and cut into batches of at most that many padded seconds.
+
+    Args:
+        lengths: samples of each recording.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    starts = batch_starts((lengths[i] for i in order), seconds * audio.SAMPLE_RATE)
+    return [order[start:end] for start, end in pairwise([*starts, len(order)])]
+
+
+def batch_starts(lengths: Iterable[float], limit: float) -> Iterator[int]:
+    """Cut recordings of these lengths, in their order, into batches whose padded length fits: where each one begins.
+
+    A longer recording is a batch of its own.
+    """
+    size, longest = 0, 0.0
+    for place, length in enumerate(lengths):
+        longest = max(longest, length)
+        if size == 0 or longest * (size + 1) > limit:
+            yield place
+            size, longest = 0, length
+        size += 1
+
+
+def pad(waveforms: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Recordings -> (B, S) float32 samples with zeros behind each, and (B,) int64 lengths."""
+    import torch
+
+    lengths = np.array([len(waveform) for waveform in waveforms], np.int64)
+    samples = np.zeros((len(waveforms), lengths.max()), np.float32)
+    for row, waveform in zip(samples, waveforms, strict=True):
+        row[: len(waveform)] = waveform
+    return torch.from_numpy(samples), torch.from_numpy(lengths)
+
+
+def expected_length(utterance: Utterance) -> int:
+    """Samples, as the manifest or else the file's header says; 0 where that cannot be read."""
+    try:
+        return round((utterance.duration or audio.duration(utterance.audio)) * audio.SAMPLE_RATE)
+    except (Error, OSError):
+        return 0
+
+
+def log_probs_of(
+    recognizer: Recognizer, lengths: Sequence[int], read: Callable[[int], NDArray[np.float32] | None]
+) -> list[NDArray[np.float32]]:
+    """(T, V) log-probs of each recording, in the order given; of one that cannot be read, no frames.
+
+    Args:
+        lengths: samples of each, or about so many: they only decide which batch it joins.
+        read: the number of a recording -> (samples,) float32 mono at 16 kHz; None where it cannot be read.
+    """
+    found = [np.zeros((0, len(recognizer.alphabet)), np.float32)] * len(lengths)
+    for batch in length_batches(lengths, recognizer.batch_seconds):
+        readable = {i: samples for i in batch if (samples := read(i)) is not None}
+        if readable:
+            log_probs, frames = recognizer.log_probs(list(readable.values()))
+            for i, rows, count in zip(readable, log_probs, frames, strict=True):
+                found[i] = rows[:count].copy()
+    return found

@@ -1,0 +1,74 @@
+"""What `asr.evaluate --tune` and `--calibrate` do: fit to recordings whose texts are known, and keep that in files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr import Error, audio, command
+from asr.batching import expected_length, log_probs_of
+from asr.calibrate import calibrate, keep
+from asr.corpus import Utterance
+from asr.lm import is_arpa
+from asr.loading import beam_search, find_lm, search_settings
+from asr.ngram import NGram
+from asr.recognizer import Recognizer
+from asr.tune import tune
+
+
+def tune_lm(recognizer: Recognizer, model: Path, lm: str | None, utterances: Sequence[Utterance]) -> None:
+    """Fit the weights of beam search and write them into the language model's file.
+
+    Args:
+        model, lm: the recognizer's files, as `asr.loading.find_lm` takes them.
+
+    Raises:
+        command.UsageError: there is no language model, or it is an ARPA file.
+    """
+    path = _lm_file(model, lm, "--tune fits the weights of a language model")
+    language = NGram.open(path)
+    start = beam_search(recognizer.alphabet, language, search_settings(language))
+    settings = tune(recognizer, start, _log_probs(recognizer, utterances), _references(recognizer, utterances))
+    kept = {name: value for name, value in language.info.items() if name != "confidence"}  # that of another search
+    replace(language, info={**kept, "search": asdict(settings)}).save(path)
+
+
+def calibrate_words(recognizer: Recognizer, model: Path, lm: str | None, utterances: Sequence[Utterance]) -> None:
+    """Fit the confidences of this way to decode, and write them into the file that decides it; see `tune_lm`."""
+    path = None
+    if recognizer.search is not None:
+        path = _lm_file(model, lm, "--calibrate keeps the confidences of beam search in a language model's file")
+    fitted = calibrate(recognizer, _log_probs(recognizer, utterances), _references(recognizer, utterances))
+    keep(fitted, model, path)
+
+
+def _lm_file(model: Path, lm: str | None, why: str) -> Path:
+    """The language model's file, in which settings can be kept."""
+    path = find_lm(model, lm)
+    if path is None:
+        raise command.UsageError(f"{why}; name its file (--lm)")
+    if is_arpa(path):
+        raise command.UsageError(
+            f"{path}: an ARPA file cannot keep weights; convert it first (python -m asr.lm convert)"
+        )
+    return path
+
+
+def _log_probs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[NDArray[np.float32]]:
+    """(T, V) of each utterance; none of one that cannot be read."""
+
+    def read(i: int) -> NDArray[np.float32] | None:
+        try:
+            return audio.load(utterances[i].audio, utterances[i].offset, utterances[i].duration)
+        except (Error, OSError):
+            return None
+
+    return log_probs_of(recognizer, [expected_length(each) for each in utterances], read)
+
+
+def _references(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[str]:
+    return [recognizer.normalizer(utterance.text) for utterance in utterances]
