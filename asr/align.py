@@ -161,7 +161,8 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--normalizer",
         choices=tuple(FORMS),
-        help="english: numbers are spelled and abbreviations read out; the output has them as they were written",
+        help="english: numbers are spelled and abbreviations read out; turkish: I is ı in small letters; the output has "
+        "words as they were written",
     )
     arguments.add_argument(
         "--format",

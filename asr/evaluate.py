@@ -144,7 +144,8 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--normalizer",
         choices=(*FORMS, AS_IS),
-        help="english: numbers spelled and abbreviations read out on both sides; none, with --hypotheses: texts are "
+        help="english: numbers spelled and abbreviations read out on both sides; turkish: small letters by the rules "
+        "of Turkish and Azerbaijani (I ı, İ i) on both sides; none, with --hypotheses: texts are "
         "compared as they are (default: the model's normaliser, or lower case without punctuation)",
     )
     arguments.add_argument(

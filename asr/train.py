@@ -11,6 +11,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 AUDIO_A_MINUTE = (
     5.0  # minutes of audio that are compared with their texts for a minute of training: a few seconds' work
 )
+
+TEXTS_FOR_CASE = 10_000  # that tell which letters are a pair
 
 # torch takes seconds to import: what needs it is imported when a run begins, so that wrong usage answers at once.
 
@@ -193,18 +196,21 @@ def _looked_at(parts: Parts, folder: RunFolder, settings: Mapping[str, object], 
     from asr.text import Normalizer
     from asr.training.look import Data, look
     from asr.training.page import page
-    from asr.training.plan import make_plan
+    from asr.training.plan import make_plan, usual_case
     from asr.training.store import Store, caches_folder
     from asr.training.workers import worker_count
 
     workers = worker_count(group, int(settings.get("workers", 0)))
-    normalizer = Normalizer()
+    case = usual_case(each.text for each in islice(parts.train(), TEXTS_FOR_CASE))
+    normalizer = Normalizer(settings.get("case", case))
     with Store(caches_folder()).draft("a look at the data") as draft:
         train = Data.read(parts.train(), normalizer, draft / "train", False, parts.utterances)
         dev = Data.read(parts.dev, normalizer, draft / "dev", True, len(parts.dev)) if parts.dev else None
         found = look(train, dev)
         known, sizes = _shipped_model()
         plan = make_plan(found, settings, workers, known, sizes)
+        if case != TrainConfig.case:
+            plan.choose(settings, "the texts have ı and İ, as Turkish and Azerbaijani do", case=case)
         config = configure(plan.settings, settings)
         seconds = 60 * AUDIO_A_MINUTE * (config.minutes or 4)
         suspects = _suspects(found, [data for data in (train, dev) if data], seconds) if known else None

@@ -2,14 +2,15 @@
 
 `asr.evaluate --normalizer english` puts references and hypotheses through `english` on top of the model's normaliser,
 so that "Mr. Brown paid 21 dollars" and "mister brown paid twenty one dollars" are the same words. It changes what is
-counted: the evaluation shows the rate without it, too.
+counted: the evaluation shows the rate without it, too. `turkish` does the same for capitals whose small letters are
+not those of other languages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from asr.text import spell_numbers
+from asr.text import Normalizer, spell_numbers
 
 # Titles and the like, by their most common reading, as in K. Ito's text cleaners for Tacotron and in the English
 # normaliser of Whisper (A. Radford et al., 2022). What is a word as well (col, no, rep) is left alone.
@@ -57,4 +58,15 @@ def _read_out(text: str) -> str:
     return " ".join(spelled)
 
 
-FORMS: Mapping[str, Callable[[str, Callable[[str], str]], str]] = {"english": english}
+def turkish(text: str, normalizer: Callable[[str], str]) -> str:
+    """A text in small letters by the rules of Turkish and Azerbaijani (I ı, İ i), normalised.
+
+    For texts that no normaliser of a model for those languages has seen: by the usual rules ISPARTA is isparta, and
+    not the ısparta that a recognizer writes.
+
+    Arguments as for `english`.
+    """
+    return normalizer(Normalizer("lower-turkish", "keep")(text))
+
+
+FORMS: Mapping[str, Callable[[str, Callable[[str], str]], str]] = {"english": english, "turkish": turkish}

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
+from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr import checkpoint
+from asr.command import UsageError
 from asr.text import Alphabet, Case, Normalizer
+from asr.training.config import TrainConfig
+from asr.training.plan import usual_case
+from asr.written import turkish
 
 TURKISH = Normalizer("lower-turkish")
 NORMALIZERS = [Normalizer(case) for case in get_args(Case)]
@@ -106,3 +115,57 @@ def test_turkish_case_differs_from_others_in_the_i_alone(text: str) -> None:
         plain = Normalizer(case)(text)
         if not set(unicodedata.normalize("NFD", text.lower() + text.upper())) & set("iIı\u0307"):
             assert Normalizer(f"{case}-turkish")(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("texts", "case"),
+    [
+        (["Kapıyı açtı, ışığı yaktı.", "Bu ev kimin?"], "lower-turkish"),
+        (["İKİ KİŞİ GELDİ", "KAPI"], "lower-turkish"),
+        (["I\u0307ki kis\u0327i I\u0307zmir'den geldi, I\u0307stanbul'a gitti."], "lower-turkish"),
+        (["Qapını açdı."], "lower-turkish"),
+        (
+            ["I have been to İstanbul, and I liked it there.", *["I saw other places, too, which are less far."] * 3],
+            "lower",
+        ),
+        (["Ich bin da", "Íslensk orð", "Îles françaises", "В лесу"], "lower"),
+        ([], "lower"),
+    ],
+)
+def test_turkish_is_known_by_its_letters(texts: list[str], case: str) -> None:
+    assert usual_case(texts) == case
+
+
+def test_a_case_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UsageError, match="case is 'title'; expected one of lower, upper, lower-turkish"):
+        TrainConfig(case="title")
+
+
+@settings(deadline=None)
+@given(st.text() | words, st.sampled_from(["remove", "keep"]))
+def test_texts_of_a_turkish_recognizer_and_what_was_published_become_alike(text: str, punctuation: str) -> None:
+    normalizer = Normalizer("lower", punctuation)
+    assert turkish(text, normalizer) == turkish(Normalizer("lower-turkish", punctuation)(text), normalizer)
+    assert turkish("ISPARTA", normalizer) == "ısparta"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="workers meet through gloo, which needs Unix here")
+@pytest.mark.parametrize(("given", "case"), [([], "lower-turkish"), (["case=keep"], "keep")])
+def test_turkish_capitals_are_learnt_as_turkish_letters(
+    given: list[str], case: str, tmp_path: Path, run_module, monkeypatch
+) -> None:
+    """By the real command, from capitals to a model that keeps the rule."""
+    monkeypatch.setenv("ASR_CACHE", str(tmp_path / "cache"))
+    random = np.random.default_rng(0)
+    for i in range(10):
+        soundfile.write(tmp_path / f"u{i}.wav", random.normal(0, 0.1, 32_000), 16_000)
+        (tmp_path / f"u{i}.txt").write_text("IRGAT, İZ! DAĞI AÇ."[: 19 - i], encoding="utf-8")
+    out = tmp_path / "model"
+    tiny = ["layers=1", "hidden=8", "channels=8", "steps=1", "workers=1"]
+    options = [part for pair in tiny + given for part in ("--set", pair)]
+    done = run_module("asr.train", tmp_path, "--out", out, "--lm", "none", *options)
+    assert done.returncode == 0, done.stderr
+    stored = checkpoint.load(out / "model.safetensors")
+    assert stored.normalizer == Normalizer(case)
+    assert ("case=lower-turkish: the texts have ı and İ" in done.stderr) == (not given)
+    assert set(stored.alphabet.symbols[1:]) == set(Normalizer(case)("IRGAT, İZ! DAĞI AÇ."))

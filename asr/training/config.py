@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from asr.command import UsageError
+from asr.text import Case
 
 if TYPE_CHECKING:
     from asr.model import ModelConfig  # which brings torch, and `--help` should not wait for it
@@ -23,6 +24,7 @@ LEAST = {
     "pieces": 1,
 }
 UNITS = ("letters", "subwords")
+CASES = get_args(Case)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class TrainConfig:
         units: what it writes: "letters", or "subwords", pieces of words that are learnt from the training text; a text
             has fewer of these, which fit into fewer frames.
         pieces: how many subwords.
+        case: of the letters that it writes: "lower", "upper", "keep" (as the texts have it), or "lower-turkish" and
+            "upper-turkish", with the dotted and the dotless i of Turkish and Azerbaijani.
         minutes: wall-clock minutes; the speed is measured first and a number of steps fixed and recorded. Decoding the
             audio and measuring come on top. To repeat such a run: minutes=0 and the recorded steps.
         steps: updates of the weights.
@@ -83,6 +87,7 @@ class TrainConfig:
     statistics: str = "band"
     units: str = "letters"
     pieces: int = 500
+    case: str = "lower"
 
     minutes: float = 0.0
     steps: int = 0
@@ -123,6 +128,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.units not in UNITS:
             raise UsageError(f"units is {self.units!r}; expected {' or '.join(UNITS)}")
+        if self.case not in CASES:
+            raise UsageError(f"case is {self.case!r}; expected one of {', '.join(CASES)}")
         for name in ("batch_seconds", "max_seconds", "learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be more than 0")

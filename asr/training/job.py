@@ -177,7 +177,7 @@ def _prepare(
     group: Group,
 ) -> _Prepared:
     """Decode all audio, choose the tokens, and write what can be trained on into files that workers map."""
-    normalizer, features = Normalizer(), FeatureConfig(statistics=config.statistics)
+    normalizer, features = Normalizer(config.case), FeatureConfig(statistics=config.statistics)
     store = Store(caches_folder())
     with store.draft(WHAT) as draft:
         sounds, transcripts, dev_set = group.host_first(
