@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +133,25 @@ def test_whatever_changes_makes_a_new_cache(tmp_path, change):
     for utterance, samples in zip(changed, contents(after), strict=True):
         expected = audio.load(utterance.audio, utterance.offset, utterance.duration)
         assert np.abs(samples - held(expected)).max() <= 0.51 * INT16_STEP
+
+
+def test_copies_have_the_fingerprint_of_their_originals(tmp_path):
+    """So that a run goes on where its corpus lies elsewhere, or was copied again."""
+    original = [write(tmp_path / f"{i}.wav", noise(1, i)) for i in range(2)]
+    part = Utterance("part", original[0].audio, "text", offset=0.25)
+    before = open_cache([*original, part], tmp_path / "cache").fingerprint()
+    (tmp_path / "copy").mkdir()
+    copies = [
+        Utterance(str(i), shutil.copyfile(each.audio, tmp_path / "copy" / f"{i}.wav"), "")
+        for i, each in enumerate(original)
+    ]
+    part = Utterance("part", copies[0].audio, "text", offset=0.25)
+    assert open_cache([*copies, part], tmp_path / "cache").fingerprint() == before
+    assert open_cache([*reversed(copies), part], tmp_path / "cache").fingerprint() != before
+    os.utime(original[1].audio, (1, 1))
+    assert open_cache([*original, original[0]], tmp_path / "cache").fingerprint() != before
+    write(copies[1].audio, noise(1, 7))  # of the same length
+    assert open_cache([*copies, part], tmp_path / "cache").fingerprint() != before
 
 
 def test_what_is_heard_twice_is_stored_once(tmp_path):

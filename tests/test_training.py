@@ -815,6 +815,7 @@ def test_a_run_is_not_resumed_with_other_noises(speech, tmp_path):
     out = tmp_path / "run"
     job_of(utterances, out, **settings)
     RunFolder(out).state.write_bytes(b"")  # as if it had begun
+    os.utime(tmp_path / "noise" / "a.wav", (1, 1))  # the same, copied again
     job_of(utterances, out, **settings)
     soundfile.write(tmp_path / "noise" / "b.wav", np.ones(100), RATE)
     with pytest.raises(Error, match="this run began with other data"):

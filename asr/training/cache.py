@@ -8,10 +8,12 @@ import os
 import pickle
 import sys
 import tempfile
+import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count, islice
 from pathlib import Path
 from typing import IO
@@ -25,7 +27,7 @@ from asr.corpus import Utterance
 from asr.training.columns import fingerprint, mapped
 from asr.training.store import Entry, Store, readable, size_of
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 SCALE = 32768  # int16 steps of full scale, as decoders have it: 16-bit recordings come out as they are
 AHEAD = 64  # recordings decoded at a time: bounds the memory
 CHECKED = 2**28  # bytes: the store's size is looked at whenever so much more audio has been written
@@ -41,6 +43,7 @@ class AudioCache:
         exact: float32 samples, as they were decoded; else int16.
         starts, lengths: (N,) int64, where each utterance begins among all samples, and how many are its own; 0 where it
             could not be read.
+        sums: (N,) uint32, CRC-32 of the file that each utterance is in, as it was when it was decoded.
         errors: utterance number -> why it could not be read.
     """
 
@@ -48,6 +51,7 @@ class AudioCache:
     exact: bool
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
+    sums: NDArray[np.uint32]
     errors: dict[int, str]
 
     @property
@@ -56,8 +60,8 @@ class AudioCache:
         return self.entry.path / "samples"
 
     def fingerprint(self) -> str:
-        """A hash of the files, as they were when they were decoded, and of what each utterance is of them."""
-        return fingerprint(self.entry.path.name.partition(".")[0], self.starts, self.lengths)
+        """A hash of what was decoded: the same for copies of the files, whatever their folder and time of change."""
+        return fingerprint(self.lengths, self.sums)
 
     def seconds(self, i: int) -> float:
         """Length of an utterance."""
@@ -101,10 +105,11 @@ def open_cache(utterances: Iterable[Utterance], folder: Path, exact: bool = Fals
         recordings = _Recordings(file)
         rows = recordings.add(utterances)
         entry = _find_or_make(recordings, store, exact)
-    lengths, errors = np.load(entry.path / "lengths.npy"), _errors(entry)
+    lengths, sums, errors = np.load(entry.path / "lengths.npy"), np.load(entry.path / "sums.npy"), _errors(entry)
     starts = np.cumsum(lengths) - lengths
     unreadable = np.flatnonzero(np.isin(rows, list(errors)))
-    return AudioCache(entry, exact, starts[rows], lengths[rows], {int(i): errors[rows[i]] for i in unreadable})
+    unread = {int(i): errors[rows[i]] for i in unreadable}
+    return AudioCache(entry, exact, starts[rows], lengths[rows], sums[rows], unread)
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,15 @@ class _Recording:
     audio: Path
     offset: float
     duration: float | None
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """What came of it: (samples,) float32, the CRC-32 of the file, and why it could not be read."""
+
+    samples: NDArray[np.float32]
+    sum: int
+    error: str | None = None
 
 
 class _Recordings:
@@ -183,13 +197,14 @@ def _errors(entry: Entry) -> dict[int, str]:
 
 def _still_unreadable(recordings: _Recordings, errors: dict[int, str]) -> bool:
     """Whether what could not be read still cannot be: ffmpeg may have come, or a right to read."""
-    return not errors or all(isinstance(_decode(each), str) for row, each in enumerate(recordings) if row in errors)
+    return not errors or all(_decode(each).error for row, each in enumerate(recordings) if row in errors)
 
 
 def _make(recordings: _Recordings, store: Store, name: str, exact: bool) -> Entry:
     with store.draft(WHAT, _expected_size(recordings, exact)) as draft:
-        lengths, errors = _write(recordings, draft / "samples", exact, lambda: store.check(WHAT))
+        lengths, sums, errors = _write(recordings, draft / "samples", exact, lambda: store.check(WHAT))
         np.save(draft / "lengths.npy", np.array(lengths, np.int64))
+        np.save(draft / "sums.npy", np.array(sums, np.uint32))
         (draft / "errors.json").write_text(json.dumps(errors), encoding="utf-8")
         entry = store.keep(draft, name)
     print(f"{WHAT}: {readable(size_of(entry.path))} in {store.path}", file=sys.stderr)
@@ -213,28 +228,28 @@ def _expected_seconds(recording: _Recording) -> float:
 
 def _write(
     recordings: _Recordings, path: Path, exact: bool, check: Callable[[], None]
-) -> tuple[array[int], dict[int, str]]:
-    """Decode all into a file; lengths in samples, and errors by number.
+) -> tuple[array[int], array[int], dict[int, str]]:
+    """Decode all into a file; lengths in samples, sums of the files, and errors by number.
 
     Args:
         check: called again and again as the file grows.
     """
-    lengths, errors, next_check = array("q"), {}, CHECKED
+    lengths, sums, errors, next_check = array("q"), array("L"), {}, CHECKED
     with path.open("wb") as file:
         for row, decoded in enumerate(_decode_all(recordings)):
-            if isinstance(decoded, str):
-                errors[row] = decoded
-                decoded = np.zeros(0, np.float32)
-            file.write(decoded if exact else _as_int16(decoded))
-            lengths.append(len(decoded))
+            if decoded.error:
+                errors[row] = decoded.error
+            file.write(decoded.samples if exact else _as_int16(decoded.samples))
+            lengths.append(len(decoded.samples))
+            sums.append(decoded.sum)
             if file.tell() >= next_check:
                 check()
                 next_check += CHECKED
-    return lengths, errors
+    return lengths, sums, errors
 
 
-def _decode_all(recordings: _Recordings) -> Iterator[NDArray[np.float32] | str]:
-    """Samples or an error's text for each recording, in order; decoding runs outside Python's lock, on all cores."""
+def _decode_all(recordings: _Recordings) -> Iterator[_Decoded]:
+    """Each recording, in order; decoding runs outside Python's lock, on all cores."""
     bar = tqdm(total=len(recordings), desc="decoding audio", unit=" recordings", disable=None)
     following = iter(recordings)
     with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
@@ -244,11 +259,22 @@ def _decode_all(recordings: _Recordings) -> Iterator[NDArray[np.float32] | str]:
                 yield decoded
 
 
-def _decode(recording: _Recording) -> NDArray[np.float32] | str:
+def _decode(recording: _Recording) -> _Decoded:
     try:
-        return audio.load(recording.audio, recording.offset, recording.duration)
+        samples = audio.load(recording.audio, recording.offset, recording.duration)
+        return _Decoded(samples, _crc(recording.audio, recording.audio.stat().st_mtime_ns))
     except (audio.AudioError, OSError) as error:
-        return str(error)
+        return _Decoded(np.zeros(0, np.float32), 0, str(error) or type(error).__name__)
+
+
+@lru_cache(maxsize=AHEAD)  # the parts of one long recording follow one another
+def _crc(path: Path, changed: int) -> int:
+    """CRC-32 of a file as it was changed last at this time."""
+    with path.open("rb") as file:
+        total = 0
+        while block := file.read(2**20):
+            total = zlib.crc32(block, total)
+    return total
 
 
 def _as_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:

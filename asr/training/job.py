@@ -93,7 +93,7 @@ def make_job(
     if not found.examples or (strict and len(found.examples) < found.total):
         what = f"{len(found.examples)} of {found.total} utterances can be trained on"
         raise Error(f"{what}{', and --strict asks for all' * strict}; {folder.path}/data_report.jsonl says why")
-    _check_same(group, found.seen())
+    _check_same(group, found.learned() + found.chosen_by())
     _print(found.summary())
     return Job(
         config,
@@ -153,7 +153,7 @@ class _Prepared:
             yield from self.targets.report(self.lexicon)
 
     def learned(self) -> str:
-        """A hash of what is learnt from: recordings, texts and noises as they are on this host."""
+        """A hash of what is learnt from, which copies share: recordings, texts and noises."""
         tokens = (self.alphabet.symbols, self.targets.symbols if self.targets else ())
         mixed_with = [(name, each.cache.fingerprint(), each.numbers) for name, each in sorted(self.sounds.items())]
         return fingerprint(self.cache.fingerprint(), tokens, self.examples.fingerprint(), mixed_with)
@@ -161,12 +161,6 @@ class _Prepared:
     def chosen_by(self) -> str:
         """The same for the dev set; empty where there is none."""
         return fingerprint(self.dev.cache.fingerprint(), self.dev.references) if self.dev else ""
-
-    def seen(self) -> str:
-        """A hash that hosts with the same data share: it tells neither paths of files nor when they were written."""
-        sounds = [(name, each.numbers, fingerprint(each.cache.lengths)) for name, each in sorted(self.sounds.items())]
-        dev = (self.dev.references, fingerprint(self.dev.cache.lengths)) if self.dev else ()
-        return fingerprint(self.alphabet.symbols, self.examples.fingerprint(), sounds, dev)
 
 
 def _prepare(
@@ -242,9 +236,9 @@ def _units(config: TrainConfig, texts: Texts, origin: Mapping[str, object] | Non
     return Subwords.from_texts((texts[i] for i in range(0, len(texts), step)), config.pieces).extended(letters)
 
 
-def _check_same(group: Group, seen: str) -> None:
+def _check_same(group: Group, found: str) -> None:
     """Make sure that all hosts have found the same data: each would train another model."""
-    if group.agreed(seen) != seen:
+    if group.agreed(found) != found:
         raise Error(
             f"{platform.node()}: recordings, texts or noises are not those of the leading worker (rank 0); copy the "
             "same files to all hosts"
