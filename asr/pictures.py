@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,8 +153,9 @@ def shown(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def sign(symbol: str) -> str:
-    """A token as pictures write it."""
-    return SIGNS.get(symbol, symbol)
+    """A token as pictures write it: a mark stands on a circle, as in Unicode's charts."""
+    alone = symbol and unicodedata.category(symbol[0])[0] == "M"
+    return f"◌{symbol}" if alone else SIGNS.get(symbol, symbol)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -402,6 +402,21 @@ def test_hostile_text_runs_nothing_and_is_shown_as_it_is(visit: Callable, tmp_pa
     assert cell.value_of_css_property("direction") == "ltr"
 
 
+def test_arabic_runs_from_the_right_and_its_vowel_signs_can_be_seen(visit: Callable, tmp_path: Path) -> None:
+    said = write_texts(tmp_path / "said.jsonl", {"u": "كَتَبَ رَجُل كِتَاب جَدِيد"})
+    heard = write_texts(tmp_path / "heard.jsonl", {"u": "كَتَبَ رَجُل كُتَاب"})
+    report("--references", said, "--hypotheses", heard, "--report", tmp_path / "r.html")
+    page = visit(tmp_path / "r.html")
+    ends = page.run(
+        "return [...document.querySelectorAll('.alignment .word')].map((w) => w.getBoundingClientRect().right)"
+    )
+    assert len(ends) == 4 and ends == sorted(ends, reverse=True)
+    edge = page.run("return document.querySelector('.alignment p').getBoundingClientRect().right")
+    assert edge - ends[0] < 2
+    letters = [cell.text for cell in page.all("#confusions .letters tbody tr")]
+    assert any("◌\u0650 ◌\u064f" in row for row in letters)  # kasra taken for damma
+
+
 def test_what_is_not_of_the_page_is_forbidden(chromium: webdriver.Chrome, of_two: tuple) -> None:
     """The second defence: were text to become markup, it could neither run nor call."""
     page = Page(chromium, of_two[0])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from asr import checkpoint
 from asr.command import UsageError
+from asr.pictures import sign
 from asr.text import Alphabet, Case, Normalizer
 from asr.training.config import TrainConfig
 from asr.training.plan import usual_case
@@ -80,6 +81,10 @@ def test_hangul_is_written_as_syllables() -> None:
 def test_a_composed_letter_that_unicode_has_taken_apart_is_two_characters() -> None:
     """Devanagari's nukta letters are excluded from composition: U+0958 is ka and a nukta in every normal form."""
     assert Alphabet.from_texts(["\u0958"]).symbols == ("", "\u0915", "\u093c")
+
+
+def test_marks_are_drawn_on_something() -> None:
+    assert [sign(symbol) for symbol in ("\u064e", "\u093e", "क", " ")] == ["◌\u064e", "◌\u093e", "क", "␣"]
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ const plural = (number, one, many = `${one}s`) => `${count(number)} ${number ===
 const interval = (score) =>
   score.wer_low === score.wer_high ? "–" : `${percent(score.wer_low)} to ${percent(score.wer_high)}`;
 
-// Letters that one cannot see.
-const sign = (letter) => (letter === null ? "∅" : letter === " " ? "␣" : letter);
+// Letters that one cannot see, and marks that would stand on nothing.
+const sign = (letter) =>
+  letter === null ? "∅" : letter === " " ? "␣" : /^\p{M}/u.test(letter) ? `◌${letter}` : letter;
 
 const LETTERS = ["A", "B"];
 
