@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from asr import Error, load
+from asr import Error
 from asr.confidence import Calibration, features_of, uncalibrated
 from asr.text import Units
 from asr.transcript import Word
@@ -161,8 +161,8 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--normalizer",
         choices=tuple(FORMS),
-        help="english: numbers are spelled and abbreviations read out; turkish: I is ı in small letters; the output has "
-        "words as they were written",
+        help="english: numbers are spelled and abbreviations read out; turkish: I is ı in small letters; the output "
+        "has words as they were written",
     )
     arguments.add_argument(
         "--format",
@@ -225,6 +225,7 @@ def _read_text(path: str) -> str:
 
 def _aligned(options: argparse.Namespace, text: str) -> Alignment:
     """Read the recording, and align it."""
+    from asr import command
     from asr.audio import SAMPLE_RATE
     from asr.known_text import align
     from asr.outputs import Progress
@@ -242,8 +243,7 @@ def _aligned(options: argparse.Namespace, text: str) -> Alignment:
             progress.heard(len(block) / SAMPLE_RATE)
 
     with Reader() as reader:
-        place = {"device": options.device, "threads": options.threads, "batch_seconds": options.batch_seconds}
-        recognizer = load(options.model, "none", 1, **place)
+        recognizer = command.load_acoustic_model(options)
         with seekable(options.audio) as path, reader.stream(path) as stream, Progress() as progress:
             progress.opened(stream.duration)
             try:
@@ -259,11 +259,11 @@ def _aligned(options: argparse.Namespace, text: str) -> Alignment:
 
 def _report(found: Alignment) -> None:
     """Say on stderr where the text does not match."""
-    from asr.outputs import one_line
+    from asr.outputs import escaped
 
     for place in found.mismatches:
-        text = f"the text says {one_line(place.text)!r}" if place.text else "nothing in the text"
-        heard = f"it sounds like {one_line(place.heard)!r}" if place.heard else "nothing is heard"
+        text = f"the text says {escaped(place.text)!r}" if place.text else "nothing in the text"
+        heard = f"it sounds like {escaped(place.heard)!r}" if place.heard else "nothing is heard"
         print(f"{place.start:.2f}-{place.end:.2f} s: {text}, {heard}", file=sys.stderr)
     if found.mismatches:
         seconds = sum(place.end - place.start for place in found.mismatches)
@@ -273,7 +273,7 @@ def _report(found: Alignment) -> None:
             file=sys.stderr,
         )
     if found.unwritable:
-        words = ", ".join(repr(one_line(word)) for word in list(dict.fromkeys(found.unwritable))[:8])
+        words = ", ".join(repr(escaped(word)) for word in list(dict.fromkeys(found.unwritable))[:8])
         print(
             f"{len(found.unwritable)} words have characters that the model cannot write ({words}); "
             "their times are those between their neighbours",

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr import BATCH_SECONDS, HOT_WEIGHT, Error, load
 
@@ -55,7 +55,7 @@ def add_model(arguments: argparse.ArgumentParser) -> None:
 
 
 def add_acoustic_model(arguments: argparse.ArgumentParser) -> None:
-    """Those of them that matter where nothing is decoded."""
+    """Those of them that matter where nothing is decoded, for `load_acoustic_model`."""
     arguments.add_argument(
         "--model", default="en", metavar="NAME|PATH", help="a model that ships, or a model file (default: en)"
     )
@@ -75,15 +75,17 @@ def add_acoustic_model(arguments: argparse.ArgumentParser) -> None:
 def load_model(options: argparse.Namespace) -> Recognizer:
     """The recognizer that the options of `add_model` ask for."""
     hot = hot_words(options.hotwords, options.hotword_weight) if options.hotwords else {}
-    return load(
-        options.model,
-        options.lm,
-        options.beam_size,
-        hot,
-        device=options.device,
-        threads=options.threads,
-        batch_seconds=options.batch_seconds,
-    )
+    return load(options.model, options.lm, options.beam_size, hot, **_work(options))
+
+
+def load_acoustic_model(options: argparse.Namespace) -> Recognizer:
+    """The recognizer that the options of `add_acoustic_model` ask for; it decodes greedily."""
+    return load(options.model, lm="none", beam_size=1, **_work(options))
+
+
+def _work(options: argparse.Namespace) -> dict[str, Any]:
+    """Where and how much at a time a model computes."""
+    return {"device": options.device, "threads": options.threads, "batch_seconds": options.batch_seconds}
 
 
 def hot_words(given: str, weight: float) -> dict[str, float]:

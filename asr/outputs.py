@@ -48,7 +48,7 @@ class Output:
 
     def _rendered(self, recording: Recording, transcript: Transcript) -> str:
         if self._plain:
-            label = f"{one_line(recording.label)}\t" if self._labelled else ""
+            label = f"{escaped(recording.label)}\t" if self._labelled else ""
             return f"{label}{transcript.text}\n"
         if self._labelled and self._formats == ["json"]:
             return json.dumps({"path": recording.label, **transcript.to_dict()}, ensure_ascii=False) + "\n"
@@ -96,6 +96,6 @@ class Progress:
             self._bar.write(line, file=sys.stderr)
 
 
-def one_line(text: str) -> str:
+def escaped(text: str) -> str:
     """Escapes in place of control characters, which would end a line or a field, or steer the terminal."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: ascii(match[0])[1:-1], text)

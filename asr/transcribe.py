@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from asr import Error, command, sources
 from asr.formats import FORMATS
-from asr.outputs import ALL, Output, Progress, one_line
+from asr.outputs import ALL, Output, Progress, escaped
 from asr.sources import Recording
 from asr.transcript import Transcript
 
@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             results = transcribe(recognizer, reader, wanted, options.channel, options.n_best, progress)
             for recording, result in results:
                 if recording is None or isinstance(result, Error):
-                    progress.say(f"error: {one_line(str(result))}")
+                    progress.say(f"error: {escaped(str(result))}")
                     status = command.FAILED
                 else:
                     try:
@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     except OSError as error:
                         if error.errno != errno.ENAMETOOLONG:  # a full disk, say, concerns all that follow
                             raise
-                        progress.say(f"error: {one_line(str(error))}")
+                        progress.say(f"error: {escaped(str(error))}")
                         status = command.FAILED
     return status
 

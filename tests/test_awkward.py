@@ -14,7 +14,7 @@ from pathlib import Path
 import jiwer
 import pytest
 
-from asr.outputs import one_line
+from asr.outputs import escaped
 
 PROJECT = Path(__file__).resolve().parents[1]
 CLEAN = "wav-pcm_16.wav"
@@ -83,10 +83,10 @@ def test_there_are_many(files: list[dict]) -> None:
 
 
 def test_every_file_gives_its_text_or_one_line_of_error_in_the_order_given(outcome: Outcome, files: list[dict]) -> None:
-    failing = [one_line(each["name"]) for each in files if each["expected"] == "error"]
+    failing = [escaped(each["name"]) for each in files if each["expected"] == "error"]
     assert [line.split(": ")[:2] for line in outcome.errors] == [["error", name] for name in failing]
     others = [each for each in files if each["expected"] != "error"]
-    labels = [one_line(os.path.join(each["name"], each.get("inside", "")).rstrip("/")) for each in others]
+    labels = [escaped(os.path.join(each["name"], each.get("inside", "")).rstrip("/")) for each in others]
     assert [line.partition("\t")[0] for line in outcome.texts] == labels
     assert outcome.status == 1
 
