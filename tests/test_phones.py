@@ -15,7 +15,8 @@ from asr.text import Normalizer
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
 from asr.training.job import make_job
-from asr.training.loop import Trainer, summed_ctc
+from asr.training.loop import Trainer
+from asr.training.losses import summed_ctc
 from asr.training.phones import Lexicon, PhoneTargets
 from asr.training.workers import Group
 

@@ -33,8 +33,10 @@ from asr.training.average import averaged_copy, decay_after, move_towards
 from asr.training.batches import epoch_batches
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
+from asr.training.hearing import Hearing
 from asr.training.job import make_job
-from asr.training.loop import Trainer, average_buffers, blank_score, train
+from asr.training.loop import Trainer, average_buffers, train
+from asr.training.losses import blank_score
 from asr.training.prepare import Examples, Transcripts, find_examples, frames_needed, noise_report
 from asr.training.store import Entry
 from asr.training.workers import Group, launch
@@ -753,9 +755,9 @@ def test_a_dev_file_without_a_dev_split_is_an_error(speech, tmp_path):
 
 def heard(utterances, out, epoch, **changes):
     """What a worker hears of each utterance in an epoch."""
-    trainer = Trainer(Group(), job_of(utterances, out, **changes))
-    trainer._advance(epoch=epoch)
-    return [trainer._augmented(example) for example in trainer.job.examples]
+    job = job_of(utterances, out, **changes)
+    hearing = Hearing(job)
+    return [hearing.samples(example, epoch) for example in job.examples]
 
 
 def test_noises_and_rooms_are_drawn_by_seed_epoch_and_utterance(speech, tmp_path):
@@ -782,13 +784,14 @@ def test_noise_alone_is_no_text(speech, tmp_path):
     (tmp_path / "noise").mkdir()
     soundfile.write(tmp_path / "noise" / "a.wav", noise, RATE, subtype="FLOAT")
     sounds = {"noise": str(tmp_path / "noise"), "noise_share": 0.0, "low_pass": 0.0}
-    trainer = Trainer(Group(), job_of(read(speech / "train.jsonl"), tmp_path / "run", **sounds, wordless=0.3))
-    examples = [trainer._as_heard(example) for example in trainer.job.examples]
+    job = job_of(read(speech / "train.jsonl"), tmp_path / "run", **sounds, wordless=0.3)
+    hearing = Hearing(job)
+    examples = [hearing.example(each, 0) for each in job.examples]
     alone = [example for example in examples if not example.ids]
     assert 3 <= len(alone) <= 15  # of 30
     for example in alone:
-        samples = trainer._augmented(example)
-        assert len(samples) in range(len(trainer.audio[example.number]) * 9 // 10, len(samples) + 1)
+        samples = hearing.samples(example, 0)
+        assert len(samples) in range(len(hearing.audio[example.number]) * 9 // 10, len(samples) + 1)
         assert set(samples.tolist()) <= set(noise.tolist())
     with pytest.raises(UsageError, match=r"wordless is 0\.3, but there are no noises"):
         TrainConfig(wordless=0.3)

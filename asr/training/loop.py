@@ -6,35 +6,32 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import ctc_loss
 from torch.optim import Optimizer
 
 from asr import Error, checkpoint
 from asr.batching import pad
-from asr.decode import BLANK
 from asr.features import LogMel
 from asr.loading import find_model
 from asr.model import AcousticModel
 from asr.recognizer import Recognizer
 from asr.score import Score
-from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends, warp_frequencies
+from asr.training.augment import seed_for, spec_augment, warp_frequencies
 from asr.training.average import averaged_copy, decay_after, move_towards
 from asr.training.batches import Batches, epoch_batches, padding_share
 from asr.training.curves import EventFile, save_picture
 from asr.training.folder import Progress, RunFolder
+from asr.training.hearing import Hearing
 from asr.training.initial import adopt
 from asr.training.job import Job
+from asr.training.losses import blank_score, summed_ctc
 from asr.training.meter import Meter
-from asr.training.noise import add_noise, repeated, reverberate
 from asr.training.optimizer import optimizers
 from asr.training.phones import PhoneHead
-from asr.training.prepare import Example, samples_needed
+from asr.training.prepare import Example
 from asr.training.workers import Group
 
 PROBE_WARMUP, PROBE_STEPS = 3, 15  # steps that measure the speed for `minutes`: not counted, counted
@@ -89,8 +86,7 @@ class Trainer:
         self.bf16 = self.config.bf16 and bf16_pays(group.device)
         self.optimizers = self._optimizers()
         self.features = LogMel(job.features).to(group.device)
-        self.audio = job.cache.reader()
-        self.sounds = {setting: sounds.reader() for setting, sounds in job.sounds.items()}
+        self.hearing = Hearing(job)
         self.folder = RunFolder(job.out)
         self.events: EventFile | None = None
         self.progress = Progress(steps=self.config.steps)
@@ -235,7 +231,8 @@ class Trainer:
         self.gradient.zero_()
         totals = torch.tensor([0.0, self.group.stop.is_set()])  # the workers must agree on when to stop
         if mine := self.group.share(examples):
-            totals[0] = self._backward([self._as_heard(example) for example in mine], examples)
+            epoch = self.progress.epoch
+            totals[0] = self._backward([self.hearing.example(example, epoch) for example in mine], examples)
         self.group.add_up(totals)
         self.group.add_up(self.gradient)
         average_buffers(self.learner, self.group)
@@ -253,7 +250,7 @@ class Trainer:
         """Add a worker's part of the batch to the gradient; returns its part of the loss per token, phones apart."""
         self.learner.train()
         device = self.group.device
-        samples, lengths = pad([self._augmented(example) for example in mine])
+        samples, lengths = pad([self.hearing.samples(example, self.progress.epoch) for example in mine])
         features, frames = self.features(samples.to(device), lengths.to(device))
         features = warp_frequencies(features, self.config.vtlp, self.job.features, self._seeds("vtlp", mine))
         features = spec_augment(features, frames, self.config, self.job.features.hop_ms, self._seeds("masks", mine))
@@ -275,32 +272,6 @@ class Trainer:
 
     def _seeds(self, use: str, examples: list[Example]) -> list[int]:
         return [seed_for(use, self.config.seed, self.progress.epoch, example.number) for example in examples]
-
-    def _as_heard(self, example: Example) -> Example:
-        """An utterance as this epoch takes it: itself, or nothing said, where noise alone is heard."""
-        draw = seed_for("wordless", self.config.seed, self.progress.epoch, example.number)
-        if self.config.wordless and np.random.default_rng(draw).random() < self.config.wordless:
-            return dataclasses.replace(example, ids=(), phones=())
-        return example
-
-    def _augmented(self, example: Example) -> NDArray[np.float32]:
-        """An utterance's samples as this epoch hears them."""
-        config, sounds = self.config, self.sounds
-        least = max(samples_needed(ids, self.job.model, self.job.features) for ids in (example.ids, example.phones))
-        draw = (config.seed, self.progress.epoch, example.number)
-        samples = trim_ends(self.audio[example.number], config.trim, least, seed_for("trim", *draw))
-        samples = perturb_speed(samples, config.speed, least, seed_for("speed", *draw))
-        generator = np.random.default_rng(seed_for("sounds", *draw))
-        if not example.ids:
-            return repeated(sounds["noise"].draw(generator), len(samples), generator)
-        if "rooms" in sounds and generator.random() < config.room_share:
-            samples = reverberate(samples, sounds["rooms"].draw(generator))
-        if "noise" in sounds and generator.random() < config.noise_share:
-            decibels = generator.uniform(config.snr_low, config.snr_high)
-            samples = add_noise(samples, sounds["noise"].draw(generator), decibels, generator)
-        if np.random.default_rng(seed_for("low pass", *draw)).random() < config.low_pass:
-            samples = limit_band(samples, seed_for("band", *draw))
-        return samples
 
     def _descend(self, norm: float) -> None:
         """Change the weights, with the gradient cut to its largest norm (Pascanu et al. 2013)."""
@@ -337,7 +308,7 @@ class Trainer:
         """Score the dev set and keep the model if it is the best; without a dev set keep the newest."""
         if self.job.dev is None:
             if self.group.leads:
-                heard = [self.audio[number] for number in self.job.examples.numbers[:HEARD]]
+                heard = [self.hearing.audio[number] for number in self.job.examples.numbers[:HEARD]]
                 self._warn_of_blanks([found.text for found in self._recognizer().transcribe_many(heard)])
                 self._save_model({"step": self.progress.step})
             return
@@ -389,36 +360,6 @@ class Trainer:
 
     def _say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
-
-
-def summed_ctc(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
-    """Sum of the utterances' CTC losses: negative log-probabilities of their targets (Graves et al. 2006).
-
-    Args:
-        log_probs: (T', B, V) float32.
-        lengths: (B,) int64 frames.
-        targets: B texts as ids; those without any count nothing.
-    """
-    rows = [i for i, target in enumerate(targets) if target]
-    ids = torch.tensor([token for target in targets for token in target], device=log_probs.device)
-    target_lengths = torch.tensor([len(targets[i]) for i in rows], device=log_probs.device)
-    if not rows:
-        return log_probs[:, :0].sum()  # 0, with a gradient
-    if len(rows) < len(targets):
-        log_probs, lengths = log_probs[:, rows], lengths[rows]
-    return ctc_loss(log_probs, ids, lengths, target_lengths, blank=BLANK, reduction="sum")
-
-
-def blank_score(log_probs: Tensor, lengths: Tensor, wordless: Sequence[bool]) -> Tensor:
-    """Sum of the blank's log-probs in the frames of utterances in which nothing is said: CTC's score of no text.
-
-    Args:
-        log_probs: (B, T', V) float32.
-        lengths: (B,) int64 frames.
-        wordless: of each utterance, whether it counts.
-    """
-    rows = [i for i, counts in enumerate(wordless) if counts]
-    return sum((log_probs[i, : lengths[i], BLANK].sum() for i in rows), log_probs[:, :0].sum())
 
 
 def flat_gradient(model: nn.Module) -> Tensor:
