@@ -77,7 +77,7 @@ def _check(log_probs: NDArray[np.float32], ids: NDArray[np.int32]) -> None:
 
 
 def words(
-    units: Units,
+    found: Sequence[tuple[str, tuple[int, int]]],
     ids: Sequence[int],
     spans: NDArray[np.integer],
     log_probs: NDArray[np.float32],
@@ -87,10 +87,8 @@ def words(
 ) -> list[Word]:
     """The words of an utterance with their times and confidences.
 
-    Where no token opens words, as in scripts that set no spaces between them, each token is a word.
-
     Args:
-        units: what the tokens are.
+        found: the words, each with the number of its first token and the one after its last; see `group_words`.
         ids: (L,) tokens.
         spans: (L, 2) first frame of each, and the one after its last; see `token_spans`.
         log_probs: (T, V) of the utterance.
@@ -98,7 +96,6 @@ def words(
         offset: seconds from the beginning of the recording to the first frame.
         calibration: of the confidences; None: they are no more than a hint, see `asr.confidence.uncalibrated`.
     """
-    found = group_words(units, ids)
     if not found:
         return []
     texts, tokens = [text for text, _ in found], np.array([numbers for _, numbers in found])
@@ -130,7 +127,8 @@ def word_times(
 def group_words(units: Units, ids: Sequence[int]) -> list[tuple[str, tuple[int, int]]]:
     """The words that tokens spell, each with the number of its first token and the one after its last.
 
-    A space alone belongs to none.
+    A space alone belongs to none. Where no token opens words, as in scripts that set no spaces between them, each
+    token is a word.
     """
     one_each = not any(units.opens_word(i) for i in range(1, len(units)))
     groups: list[list[int]] = []

@@ -65,13 +65,13 @@ def expected_length(utterance: Utterance) -> int:
 def log_probs_of(
     recognizer: Recognizer, lengths: Sequence[int], read: Callable[[int], NDArray[np.float32] | None]
 ) -> list[NDArray[np.float32]]:
-    """(T, V) log-probs of each recording, in the order given; of one that cannot be read, no frames.
+    """Log-probs of each recording, (T, V) or as `Recognizer.log_probs` has them; of one that cannot be read, no frames.
 
     Args:
         lengths: samples of each, or about so many: they only decide which batch it joins.
         read: the number of a recording -> (samples,) float32 mono at 16 kHz; None where it cannot be read.
     """
-    found = [np.zeros((0, len(recognizer.alphabet)), np.float32)] * len(lengths)
+    found = [recognizer.no_frames()] * len(lengths)
     for batch in length_batches(lengths, recognizer.batch_seconds):
         readable = {i: samples for i in batch if (samples := read(i)) is not None}
         if readable:

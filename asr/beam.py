@@ -79,6 +79,7 @@ class Rules(NamedTuple):
         token_words: (V,) int64: in mode TOKENS, each token's id in the language model.
         start: context of the language model at the beginning.
         end, unknown: its ids of </s> and <unk>.
+        words: in mode PRONOUNCED, how many words it has; ids from there on are of words that are <unk> to it.
         variants: most candidates that a prefix and a token give.
         size: prefixes that survive a frame.
         window: natural logarithm: prefixes that are worse than the best by more than this do not survive.
@@ -97,6 +98,7 @@ class Rules(NamedTuple):
     start: int
     end: int
     unknown: int
+    words: int
     variants: int
     size: int
     window: float
@@ -243,7 +245,7 @@ def _pronounce(
     if word < 0:
         ahead = rules.alpha * NATURAL * lexicon.best[place] + rules.beta
     else:
-        score, context = _word_score(rules, tables, context, word)
+        score, context = _word_score(rules, tables, context, word if word < rules.words else rules.unknown)
         language += score
         place = 0
         heat, kept = _follow(hot, heat, kept, word, OPENS, True)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr import Error, checkpoint
-from asr.align import group_words
 from asr.confidence import FEATURES, Calibration, features_of
 from asr.ngram import NGram
 from asr.recognizer import Recognizer
@@ -43,7 +42,7 @@ def calibrate(
     """Confidences of the words that a recognizer finds, fitted to which of them are right.
 
     Args:
-        log_probs: (T, V) of each utterance.
+        log_probs: of each utterance, as `Recognizer.log_probs` gives them.
         references: normalised.
 
     Raises:
@@ -51,11 +50,11 @@ def calibrate(
     """
     features, right = [], []
     for rows, (best, *_), reference in zip(log_probs, recognizer.decode(log_probs), references, strict=True):
-        found = group_words(recognizer.alphabet, best.ids)
+        found = recognizer.group_words(best)
         if found:
             spans = np.array([best.frames, best.ends]).T
             tokens = np.array([numbers for _, numbers in found])
-            features.append(features_of(rows, np.array(best.ids), spans, tokens))
+            features.append(features_of(recognizer.searched(rows), np.array(best.ids), spans, tokens))
             right.append(right_words(reference.split(), [text for text, _ in found]))
     return fit(np.concatenate([np.zeros((0, len(FEATURES))), *features]), np.concatenate([np.zeros(0, bool), *right]))
 

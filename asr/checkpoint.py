@@ -18,10 +18,12 @@ from torch import Tensor
 from asr import Error
 from asr.features import FeatureConfig
 from asr.files import replacing
+from asr.lexicon import Lexicon
 from asr.model import AcousticModel, ModelConfig
 from asr.text import Normalizer, Units, units_from_json, units_to_json
 
 FORMAT_VERSION = 1
+LEXICON = "lexicon"  # the tensor that holds it
 
 
 class CheckpointError(Error):
@@ -39,6 +41,8 @@ class Checkpoint:
         normalizer: what texts went through before training.
         weights: the acoustic model's state dict.
         info: where it came from: data, licence, training settings, results. JSON types only.
+        phones: names of the phones that it tells beside the tokens, "" for the blank first; none where it tells none.
+        lexicon: by which it learnt them.
     """
 
     model: ModelConfig
@@ -47,6 +51,8 @@ class Checkpoint:
     normalizer: Normalizer
     weights: dict[str, Tensor]
     info: dict[str, object] = field(default_factory=dict)
+    phones: tuple[str, ...] = ()
+    lexicon: Lexicon | None = None
 
     def acoustic_model(self) -> AcousticModel:
         """The model with its weights in fp32, ready for inference."""
@@ -74,8 +80,11 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint, half: bool = Fals
         "alphabet": units_to_json(checkpoint.alphabet),
         "normalizer": checkpoint.normalizer.to_dict(),
         "info": checkpoint.info,
+        "phones": checkpoint.phones,
     }
     weights = {name: _stored(weight, half) for name, weight in checkpoint.weights.items()}
+    if checkpoint.lexicon:
+        weights[LEXICON] = torch.frombuffer(bytearray(checkpoint.lexicon.packed), dtype=torch.uint8)
     write_tensors(path, weights, {"asr": json.dumps(header, ensure_ascii=False)})
 
 
@@ -131,6 +140,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             "use the asr that made it, or train again"
         )
     try:
+        lexicon = weights.pop(LEXICON, None)
         checkpoint = Checkpoint(
             ModelConfig(**header["model"]),
             FeatureConfig(**header["features"]),
@@ -138,6 +148,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             Normalizer.from_dict(header["normalizer"]),
             weights,
             header["info"],
+            tuple(header.get("phones", ())),
+            None if lexicon is None else Lexicon(lexicon.numpy().tobytes()),
         )
         _check_weights(checkpoint)
     except (Error, KeyError, TypeError) as error:
@@ -155,3 +167,5 @@ def _check_weights(checkpoint: Checkpoint) -> None:
         raise CheckpointError(f"weights that differ from the header's sizes: {', '.join(different[:3])}")
     if len(checkpoint.alphabet) != checkpoint.model.vocab:
         raise CheckpointError(f"{len(checkpoint.alphabet)} tokens for {checkpoint.model.vocab} outputs")
+    if len(checkpoint.phones) != checkpoint.model.phones:
+        raise CheckpointError(f"{len(checkpoint.phones)} phones for {checkpoint.model.phones} outputs")

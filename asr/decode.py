@@ -37,6 +37,7 @@ class Hypothesis:
         acoustic: log-probability of the audio's path (greedy) or of all paths that give the tokens (beam search).
         language: weighted score of the language model, with the bonuses of words and hot words.
         words: ids of its words in the language model, where the words are pronounced, not spelled.
+        word_ends: for each of these the number of tokens by its end.
     """
 
     ids: tuple[int, ...]
@@ -46,6 +47,7 @@ class Hypothesis:
     acoustic: float
     language: float = 0.0
     words: tuple[int, ...] = ()
+    word_ends: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class BeamSearch:
         lexicon: the model's words as tokens. If no token separates or opens words, each ends at its last token.
         token_words: (V,) where there is no lexicon, the language model's id of each token.
         hot: hot words; of tokens or, for a lexicon of pronunciations, of words.
+        names: what the words of such a lexicon are called, by their ids; for those who read hypotheses.
     """
 
     def __init__(
@@ -144,6 +147,7 @@ class BeamSearch:
         lexicon: Trie | None = None,
         token_words: NDArray[np.int64] | None = None,
         hot: Trie | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         from asr import beam, ngram, vocabulary
 
@@ -154,6 +158,7 @@ class BeamSearch:
         else:
             mode = beam.SPELLED if kinds.any() else beam.PRONOUNCED
         self.settings = settings
+        self.names = names
         self._tables = model.tables if model else ngram.NO_TABLES
         self._lexicon = vocabulary.NO_WORDS if lexicon is None else lexicon
         self._hot = vocabulary.NO_WORDS if hot is None else hot
@@ -170,6 +175,7 @@ class BeamSearch:
             model.start if model else 0,
             model.ids[ngram.END] if model else 0,
             model.ids[ngram.UNKNOWN] if model else 0,
+            len(model.words) if model else 0,
             variants,
             **_numbers(settings, self._unknown),
             recombine=False,
@@ -221,8 +227,8 @@ class BeamSearch:
         whole, _, nodes, scores = beam.search(log_probs, rules, self._tables, self._lexicon, self._hot)
         found: dict[tuple[int, ...], Hypothesis] = {}
         for node, (acoustic, language, score) in zip(nodes.tolist(), scores.tolist(), strict=True):
-            ids, words = _trace(whole, node)
-            hypothesis = Hypothesis(ids, score, (), (), acoustic, language, words)
+            ids, words, word_ends = _trace(whole, node)
+            hypothesis = Hypothesis(ids, score, (), (), acoustic, language, words, word_ends)
             key = words if self._rules.mode == beam.PRONOUNCED else ids  # other pronunciations of the same words
             found[key] = _joined(found[key], hypothesis) if key in found else hypothesis
             if self._rules.mode != beam.PRONOUNCED and len(found) == n_best:
@@ -248,8 +254,8 @@ def _numbers(settings: BeamSettings, unknown: float) -> dict[str, float]:
     }
 
 
-def _trace(whole: NDArray[np.int32], node: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Tokens and words of a prefix."""
+def _trace(whole: NDArray[np.int32], node: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Tokens and words of a prefix, and the number of tokens by each word's end."""
     from asr.beam import PARENT, TOKEN, WORD
 
     path = []
@@ -257,7 +263,8 @@ def _trace(whole: NDArray[np.int32], node: int) -> tuple[tuple[int, ...], tuple[
         path.append(node)
         node = int(whole[node, PARENT])
     rows = whole[path[::-1]]
-    return tuple(rows[:, TOKEN].tolist()), tuple(rows[rows[:, WORD] >= 0, WORD].tolist())
+    last = np.flatnonzero(rows[:, WORD] >= 0)  # tokens that end a word
+    return tuple(rows[:, TOKEN].tolist()), tuple(rows[last, WORD].tolist()), tuple((last + 1).tolist())
 
 
 def _joined(one: Hypothesis, other: Hypothesis) -> Hypothesis:

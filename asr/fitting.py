@@ -14,7 +14,7 @@ from asr.batching import expected_length, log_probs_of
 from asr.calibrate import calibrate, keep
 from asr.corpus import Utterance
 from asr.lm import is_arpa
-from asr.loading import beam_search, find_lm, search_settings
+from asr.loading import find_lm, search_settings, word_search
 from asr.ngram import NGram
 from asr.recognizer import Recognizer
 from asr.tune import tune
@@ -24,15 +24,16 @@ def tune_lm(recognizer: Recognizer, model: Path, lm: str | None, utterances: Seq
     """Fit the weights of beam search and write them into the language model's file.
 
     Args:
-        model, lm: the recognizer's files, as `asr.loading.find_lm` takes them.
+        recognizer: it searches with these weights to begin with from now on.
+        model, lm: its files, as `asr.loading.find_lm` takes them.
 
     Raises:
         command.UsageError: there is no language model, or it is an ARPA file.
     """
     path = _lm_file(model, lm, "--tune fits the weights of a language model")
     language = NGram.open(path)
-    start = beam_search(recognizer.alphabet, language, search_settings(language))
-    settings = tune(recognizer, start, _log_probs(recognizer, utterances), _references(recognizer, utterances))
+    recognizer.search = word_search(recognizer, language, search_settings(language))
+    settings = tune(recognizer, _log_probs(recognizer, utterances), _references(recognizer, utterances))
     kept = {name: value for name, value in language.info.items() if name != "confidence"}  # that of another search
     replace(language, info={**kept, "search": asdict(settings)}).save(path)
 
@@ -59,7 +60,7 @@ def _lm_file(model: Path, lm: str | None, why: str) -> Path:
 
 
 def _log_probs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[NDArray[np.float32]]:
-    """(T, V) of each utterance; none of one that cannot be read."""
+    """Of each utterance, as `Recognizer.log_probs` gives them; no frames of one that cannot be read."""
 
     def read(i: int) -> NDArray[np.float32] | None:
         try:

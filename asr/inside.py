@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from asr import audio, decode
+from asr import audio
 from asr.align import AlignError, token_spans
 from asr.batching import pad
 from asr.recognizer import Recognizer
@@ -82,24 +82,30 @@ def look_inside(recognizer: Recognizer, samples: NDArray[np.float32], text: str 
     padded, _ = pad([samples])
     with torch.inference_mode():
         log_mel = recognizer.features.log_mel(padded)[0].numpy()
-    log_probs, lengths = recognizer.log_probs([samples])
-    searched = (
-        decode.greedy(log_probs, lengths) if recognizer.search is None else recognizer.search(log_probs, lengths)[0]
-    )
+    found, _ = recognizer.log_probs([samples])
+    log_probs = recognizer.of_tokens(found[0])
     config = recognizer.features.config
     hop = config.hop_length / audio.SAMPLE_RATE
     step = hop * recognizer.model.config.subsampling
     return Inside(
         seconds=len(samples) / audio.SAMPLE_RATE,
         log_mel=DECIBELS * log_mel,
-        posteriors=np.exp(log_probs[0]),
+        posteriors=np.exp(log_probs),
         hop=hop,
         step=step,
         band=(config.f_min, config.f_max),
         units=recognizer.alphabet,
-        heard=_tokens(searched[0].ids, searched[0].frames, step),
-        said=None if text is None else _aligned(recognizer, log_probs[0], text, step),
+        heard=_heard(recognizer, found[0], step),
+        said=None if text is None else _aligned(recognizer, log_probs, text, step),
     )
+
+
+def _heard(recognizer: Recognizer, log_probs: NDArray[np.float32], step: float) -> list[Token]:
+    """The tokens of what is recognized; of words that are found by their phones, where their letters fit best."""
+    ((best, *_),) = recognizer.decode([log_probs])
+    if recognizer.by_phones:
+        return _aligned(recognizer, recognizer.of_tokens(log_probs), recognizer.text(best), step) or []
+    return _tokens(best.ids, best.frames, step)
 
 
 def _tokens(ids: Iterable[int], frames: Iterable[int], step: float) -> list[Token]:

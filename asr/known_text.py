@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr import decode
-from asr.align import BEFORE, AlignError, token_spans, word_times, words
+from asr.align import BEFORE, AlignError, group_words, token_spans, word_times, words
 from asr.confidence import LEAST
 from asr.recognizer import Recognizer, between_pauses
 from asr.transcript import Segment, Transcript, Word
@@ -207,7 +207,8 @@ def _mismatches(
     if not places:
         return []
     (best,) = decode.greedy(log_probs[None], np.array([len(log_probs)]))
-    heard = words(recognizer.alphabet, best.ids, np.array([best.frames, best.ends]).T, log_probs, step)
+    spans = np.array([best.frames, best.ends]).T
+    heard = words(group_words(recognizer.alphabet, best.ids), best.ids, spans, log_probs, step)
     return [
         Mismatch(
             round(first * step, 4),

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
 from asr import Error, command
 
 if TYPE_CHECKING:
+    from asr.lexicon import Lexicon
     from asr.ngram import NGram, Perplexity
     from asr.text import Normalizer, Units
 
@@ -43,6 +44,7 @@ class TextReader:
         normalizer: that of the acoustic model.
         units: what n-grams are made of.
         alphabet: the tokens of the acoustic model; None if any character will do.
+        lexicon: how the acoustic model has learnt to hear words, if it has; of no use to the reading.
         sentences: how many it has given.
         unspoken: how many it has left out, or parts of them, because of such a number.
         left_out: how many words, or characters, stand outside the alphabet.
@@ -51,6 +53,7 @@ class TextReader:
     normalizer: Normalizer
     units: WordUnit = "words"
     alphabet: Units | None = None
+    lexicon: Lexicon | None = None
     sentences: int = 0
     unspoken: int = 0
     left_out: int = 0
@@ -228,6 +231,11 @@ def _estimate(options: argparse.Namespace) -> None:
         orders = ", ".join(map(str, model.info["fallback"]))
         print(f"too little text to tell the discounts of order {orders}: took the usual ones", file=sys.stderr)
     _report_left_out(reader)
+    if reader.lexicon and reader.units == "words" and not is_arpa(options.out):
+        model = model.said_by(reader.lexicon)
+        unsaid = int((model.pronunciations.counts == 0).sum()) - len(("<s>", "</s>", "<unk>"))
+        if unsaid:
+            print(f"{unsaid} words cannot be found by their phones: the lexicon does not have them", file=sys.stderr)
     save_lm(options.out, model)
     print(describe(options.out, model))
 
@@ -261,7 +269,7 @@ def _reader(options: argparse.Namespace, info: dict[str, object]) -> TextReader:
     from asr.loading import find_model
 
     stored = checkpoint.load(find_model(options.model))
-    return TextReader(stored.normalizer, units, stored.alphabet)
+    return TextReader(stored.normalizer, units, stored.alphabet, stored.lexicon)
 
 
 def _report_left_out(reader: TextReader) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from asr import Error, decode
 from asr.confidence import Calibration
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from asr.checkpoint import Checkpoint
+    from asr.lexicon import Lexicon
     from asr.ngram import NGram
     from asr.recognizer import Recognizer
     from asr.text import Units
@@ -91,7 +94,7 @@ def _search(
     settings = search_settings(model)
     settings = replace(settings, beam_size=beam_size or settings.beam_size)
     calibration = Calibration.from_info(model.info) if model else None
-    return beam_search(stored.alphabet, model, settings, hot), calibration
+    return word_search(stored, model, settings, hot), calibration
 
 
 def search_settings(model: NGram | None) -> BeamSettings:
@@ -101,6 +104,20 @@ def search_settings(model: NGram | None) -> BeamSettings:
         return BeamSettings(**kept)
     except TypeError:
         raise Error(f"the language model's search settings are {kept}; fit them again (asr.evaluate --tune)") from None
+
+
+def word_search(
+    stored: Checkpoint | Recognizer, model: NGram | None, settings: BeamSettings, hot: Mapping[str, float] | None = None
+) -> BeamSearch:
+    """Beam search for what a model tells: among its phones where the language model has words of them, else letters.
+
+    Args:
+        stored: the acoustic model.
+        model, hot: as in `beam_search`.
+    """
+    if model is None or model.pronunciations is None or not stored.phones:
+        return beam_search(stored.alphabet, model, settings, hot)
+    return phone_search(stored.phones, stored.lexicon, model, settings, hot)
 
 
 def beam_search(
@@ -122,6 +139,36 @@ def beam_search(
         return BeamSearch(kinds, settings, model, token_words=vocabulary.token_words(model, units), hot=hot)
     more = {word for phrase in hot_words or () for word in phrase.split()}
     return BeamSearch(kinds, settings, model, vocabulary.spelled_lexicon(model, units, more), hot=hot)
+
+
+def phone_search(
+    phones: Sequence[str],
+    lexicon: Lexicon | None,
+    model: NGram,
+    settings: BeamSettings,
+    hot_words: Mapping[str, float] | None = None,
+) -> BeamSearch:
+    """Beam search for words among the phones of a model; `BeamSearch.names` has the words of its hypotheses.
+
+    Args:
+        phones: the model's, the blank first.
+        lexicon: says hot words that the language model does not have.
+        model: of words, with their pronunciations.
+
+    Raises:
+        asr.vocabulary.VocabularyError: a hot word's pronunciation is not known.
+    """
+    from asr import vocabulary
+
+    kinds = np.full(len(phones), vocabulary.INSIDE, np.int8)
+    said = {word for word, ways in zip(model.words, model.pronunciations.counts.tolist(), strict=True) if ways}
+    new = sorted({word for phrase in hot_words or () for word in phrase.split()} - said)
+    ways = [vocabulary.say(word, lexicon, phones) for word in new]
+    names = [*model.words, *new]
+    ids = {**model.ids, **dict(zip(new, range(len(model.words), len(names)), strict=True))}
+    hot = vocabulary.hot_words_said(hot_words, ids) if hot_words else None
+    tree = vocabulary.pronounced_lexicon(model, phones, ways)
+    return BeamSearch(kinds, settings, model, tree, hot=hot, names=names)
 
 
 def find_lm(model: Path, lm: str | None) -> Path | None:
@@ -148,6 +195,11 @@ def find_lm(model: Path, lm: str | None) -> Path | None:
         f"language model {lm!r}: no such file; expected a file of asr.lm (.lm), an ARPA file, none, or the name of a "
         f"language model that ships ({names or 'none does here'})"
     )
+
+
+def is_model(name_or_path: str) -> bool:
+    """Whether it is the name of a model that ships, or of a model file."""
+    return (MODELS / f"{name_or_path}.safetensors").is_file() or name_or_path.endswith(".safetensors")
 
 
 def find_model(name_or_path: str) -> Path:

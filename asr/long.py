@@ -117,7 +117,7 @@ class Utterance:
     """Log-probs that are decoded together.
 
     Args:
-        log_probs: (T, V).
+        log_probs: (T, V), and the phones' behind them where these are searched.
         start: output frame of the recording at which they begin.
     """
 
@@ -141,7 +141,7 @@ class Cutter:
         self._start = 0  # frame of the recording at which what is pending begins
 
     def add(self, log_probs: NDArray[np.float32]) -> Iterator[Utterance]:
-        """Take the next (T, V) log-probs; the utterances that are complete by them."""
+        """Take the next (T, V) log-probs, or with other columns behind; the utterances that are complete by them."""
         pending = np.concatenate([*self._pending, log_probs])
         while end := self._end(pending):
             yield from self._utterance(pending[:end])
@@ -157,7 +157,7 @@ class Cutter:
 
     def _end(self, log_probs: NDArray[np.float32]) -> int:
         """The frame at which the first utterance of these (T, V) log-probs ends; 0: not in them."""
-        path = log_probs.argmax(axis=1)
+        path = self._path(log_probs)
         spoken = np.flatnonzero(self._spoken[path])
         if not len(spoken):
             return max(0, len(path) - self._frames(PAUSE))  # silence; what comes may begin at once
@@ -189,10 +189,14 @@ class Cutter:
 
     def _utterance(self, log_probs: NDArray[np.float32]) -> Iterator[Utterance]:
         """The utterance, if a word is heard in it, without most of the silence at its ends."""
-        spoken = np.flatnonzero(self._spoken[log_probs.argmax(axis=1)])
+        spoken = np.flatnonzero(self._spoken[self._path(log_probs)])
         if len(spoken):
             first = max(0, int(spoken[0]) - self._frames(PAUSE))
             yield Utterance(log_probs[first : spoken[-1] + 1 + self._frames(PAUSE)], self._start + first)
+
+    def _path(self, log_probs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """(T,) the most probable token of each frame."""
+        return log_probs[:, : len(self._spoken)].argmax(axis=1)
 
     def _frames(self, seconds: float) -> int:
         return max(1, round(seconds / self._seconds))

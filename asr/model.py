@@ -1,7 +1,8 @@
 """The acoustic model: (B, T, M) features -> (B, T', V) log-probs.
 
 Strided convolutions shorten the sequence, recurrent layers or transformer blocks read it in one or both directions, and
-a linear layer gives the log-probability of every token, blank included, at every frame (CTC; Graves et al. 2006).
+a linear layer gives the log-probability of every token, blank included, at every frame (CTC; Graves et al. 2006). One
+of the layers may tell phones beside (`asr.lexicon`).
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class ModelConfig:
         norm: what stands before each recurrent layer, each half of a transformer's block and the output: "layer" or
             "batch" normalisation.
         dropout: share of the features dropped after each of these normalisations, in training; see `Dropout`.
+        phones: phones that it tells apart, blank included; 0: it tells none.
+        phone_layer: the layer whose output tells phones, from 1; of no use without them.
     """
 
     vocab: int
@@ -50,6 +53,8 @@ class ModelConfig:
     bidirectional: bool = True
     norm: Literal["layer", "batch"] = "layer"
     dropout: float = 0.1
+    phones: int = 0
+    phone_layer: int = 2
 
     def __post_init__(self) -> None:
         _check_choice("subsampling", self.subsampling, (2, 4, 8))
@@ -60,6 +65,8 @@ class ModelConfig:
                 raise Error(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 <= self.dropout < 1:
             raise Error(f"dropout is {self.dropout}; it must be at least 0 and less than 1")
+        if self.phones and not 1 <= self.phone_layer <= self.layers:
+            raise Error(f"phone_layer is {self.phone_layer}; it must be one of the {self.layers} layers")
         if self.cell == TRANSFORMER:
             head_count(self.hidden)  # an error where heads cannot share the features
 
@@ -101,6 +108,7 @@ class AcousticModel(nn.Module):
             )
         self.norms = nn.ModuleList(norm(size) for size in [*sizes, config.width])
         self.output = nn.Linear(config.width, config.vocab)
+        self.phones = PhoneHead(config) if config.phones else None
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probs of a padded batch.
@@ -112,17 +120,25 @@ class AcousticModel(nn.Module):
         Returns: (B, T', V) float32 log-probs (what stands in the padding means nothing), and (B,) int64 frames of
             each utterance, `ModelConfig.frames(lengths)`.
         """
-        log_probs, _, lengths = self.with_layers(features, lengths)
-        return log_probs, lengths
+        outputs, lengths = self._outputs(features, lengths)
+        return self._letters(outputs[-1], lengths), lengths
 
-    def with_layers(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """As `forward`, with the (T', B, W) output of every layer between log-probs and frames."""
+    def with_phones(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, with the (B, T', P) float32 log-probs of phones between log-probs and frames."""
+        outputs, lengths = self._outputs(features, lengths)
+        phones = self.phones(outputs[self.config.phone_layer - 1], lengths)
+        return self._letters(outputs[-1], lengths), phones, lengths
+
+    def _outputs(self, features: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """(T', B, W) of every layer, and the frames of each utterance."""
         x, lengths = self.subsample(features, lengths)
         x = x.transpose(0, 1)  # (B, T', C) -> (T', B, C): the recurrent layers step through time
-        outputs = self._attend(x, lengths) if self.config.cell == TRANSFORMER else self._recur(x, lengths)
-        x = self.dropout(self.norms[-1](outputs[-1], lengths))
-        logits = self.output(x).transpose(0, 1)  # (T', B, V) -> (B, T', V)
-        return logits.float().log_softmax(dim=-1), outputs, lengths
+        return self._attend(x, lengths) if self.config.cell == TRANSFORMER else self._recur(x, lengths), lengths
+
+    def _letters(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(T', B, W) output of the last layer -> (B, T', V) float32 log-probs."""
+        logits = self.output(self.dropout(self.norms[-1](x, lengths)))
+        return logits.transpose(0, 1).float().log_softmax(dim=-1)
 
     def _recur(self, x: Tensor, lengths: Tensor) -> list[Tensor]:
         outputs = []
@@ -139,6 +155,20 @@ class AcousticModel(nn.Module):
             x = block(x, lengths)
             outputs.append(x)
         return outputs
+
+
+class PhoneHead(nn.Module):
+    """Log-probs of phones from a layer's output."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm = NORMS[config.norm](config.width)
+        self.dropout = Dropout(config.dropout)
+        self.output = nn.Linear(config.width, config.phones)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(T', B, W), (B,) frames -> (B, T', P) float32 log-probs."""
+        return self.output(self.dropout(self.norm(x, lengths))).transpose(0, 1).float().log_softmax(dim=-1)
 
 
 class Subsample(nn.Module):

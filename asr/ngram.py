@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr import Error
 from asr.compiled import compiled
+
+if TYPE_CHECKING:
+    from asr.lexicon import Lexicon, Pronunciations
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NO_CHILD = -1
@@ -36,6 +39,11 @@ TYPES = {  # of the file's arrays; little endian, as safetensors is
     "backoffs": np.int16,
     "first_child": np.uint32,
     "suffixes": np.uint32,
+}
+SAID = {  # those that a file with pronunciations has beside, see `asr.lexicon.Pronunciations`
+    "phone_ids": np.uint8,
+    "phone_lengths": np.uint8,
+    "phone_counts": np.uint8,
 }
 
 
@@ -157,12 +165,14 @@ class NGram:
         counts: number of n-grams of each order, the words first.
         tables: the tree.
         info: what the file says of its origin and use; JSON types.
+        pronunciations: how the words are said, where the file says it.
     """
 
     words: tuple[str, ...]
     counts: tuple[int, ...]
     tables: Tables
     info: Mapping[str, object] = field(default_factory=dict)
+    pronunciations: Pronunciations | None = None
 
     def __post_init__(self) -> None:
         for name in (START, END, UNKNOWN):
@@ -183,6 +193,13 @@ class NGram:
     def start(self) -> int:
         """The context at the beginning of a sentence."""
         return int(state(self.tables, 1 + self.ids[START]))
+
+    def said_by(self, lexicon: Lexicon) -> NGram:
+        """The same model with the pronunciations that a lexicon has of its words."""
+        from asr.lexicon import Pronunciations
+
+        marks = (START, END, UNKNOWN)
+        return replace(self, pronunciations=Pronunciations.of(self.words, lexicon, marks))
 
     def known(self, word: str) -> bool:
         """Whether it is a word of the model that a sentence may hold."""

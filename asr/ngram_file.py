@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.files import replacing
-from asr.ngram import STEP, TYPES, LanguageModelError, NGram, Tables
+from asr.lexicon import Pronunciations
+from asr.ngram import SAID, STEP, TYPES, LanguageModelError, NGram, Tables
 
 FORMAT_VERSION = 1
 
@@ -37,8 +38,11 @@ def write(path: str | os.PathLike[str], model: NGram) -> None:
         "suffixes": tables.suffixes,
     }
     header = {"version": FORMAT_VERSION, "counts": model.counts, "info": model.info}
+    if said := model.pronunciations:
+        header["phones"] = said.phones
+        arrays |= {"phone_ids": said.ids, "phone_lengths": said.lengths, "phone_counts": said.counts}
     content = save(
-        {name: np.ascontiguousarray(array, TYPES[name]) for name, array in arrays.items()},
+        {name: np.ascontiguousarray(array, {**TYPES, **SAID}[name]) for name, array in arrays.items()},
         {"asr.ngram": json.dumps(header, ensure_ascii=False)},
     )
     with replacing(path) as file:
@@ -52,24 +56,29 @@ def read(path: str | os.PathLike[str]) -> NGram:
         header = json.loads(metadata["asr.ngram"])
         version = header["version"]
         counts, info = tuple(map(int, header["counts"])), dict(header["info"])
+        phones = tuple(map(str, header["phones"])) if "phones" in header else None
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise LanguageModelError(f"{path}: no language model; estimate one with python -m asr.lm") from None
     if version != FORMAT_VERSION:
         raise LanguageModelError(
             f"{path}: language model format {version}, but this version of asr reads {FORMAT_VERSION}"
         )
-    if {name: array.dtype for name, array in arrays.items()} != {name: np.dtype(t) for name, t in TYPES.items()}:
+    types = TYPES if phones is None else {**TYPES, **SAID}
+    if {name: array.dtype for name, array in arrays.items()} != {name: np.dtype(t) for name, t in types.items()}:
         raise LanguageModelError(f"{path}: damaged, its tables are missing or of other types; copy it again")
     try:
         words = tuple(arrays.pop("letters").tobytes().decode().split("\n")[:-1])
     except UnicodeDecodeError:
         raise LanguageModelError(f"{path}: damaged, its words are not UTF-8; copy it again") from None
+    said = None if phones is None else Pronunciations(phones, *(arrays.pop(name) for name in SAID))
     _check_sizes(path, counts, words, arrays)
+    if said and not said.fits(len(words)):
+        raise LanguageModelError(f"{path}: damaged, its pronunciations are not those of its words; copy it again")
     pairs = 1 + counts[0]
     triples = pairs + (counts[1] if len(counts) > 1 else 0)
     tables = Tables(**arrays, log_prob_unit=-STEP, backoff_unit=STEP, pairs=pairs, triples=triples)
     try:
-        return NGram(words, counts, tables, info)
+        return NGram(words, counts, tables, info, said)
     except LanguageModelError as error:
         raise LanguageModelError(f"{path}: {error}") from None
 

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from asr import BATCH_SECONDS, Error, audio, checkpoint, decode
-from asr.align import words
+from asr.align import group_words, words
 from asr.batching import length_batches, pad
 from asr.confidence import Calibration
 from asr.decode import BeamSearch
 from asr.features import LogMel
+from asr.lexicon import Lexicon
 from asr.loading import find_model as find_model
 from asr.long import Cutter, Utterance, Window, windows
 from asr.model import AcousticModel
@@ -40,10 +41,11 @@ class Recognizer:
         alphabet: its tokens, letters or subwords.
         normalizer: what its training texts went through; a reference must go through it before it is compared.
         info: where the model came from, see `asr.checkpoint.Checkpoint`.
-        search: beam search over its log-probs; None decodes greedily.
+        search: beam search over its log-probs, of tokens or of phones; None decodes greedily.
         calibration: of its words' confidences, for this way to decode; None: they are a hint.
         threads: batches that are recognized side by side.
         batch_seconds: padded audio of a batch.
+        phones, lexicon: what the model tells beside its tokens, see `asr.checkpoint.Checkpoint`.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class Recognizer:
         calibration: Calibration | None = None,
         threads: int = 1,
         batch_seconds: float = BATCH_SECONDS,
+        phones: tuple[str, ...] = (),
+        lexicon: Lexicon | None = None,
     ) -> None:
         self.model = model
         self.features = features
@@ -68,6 +72,8 @@ class Recognizer:
         self.threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self.batch_seconds = batch_seconds
+        self.phones = phones
+        self.lexicon = lexicon
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_pool": None}  # threads can be neither copied nor pickled
@@ -81,7 +87,17 @@ class Recognizer:
     ) -> Recognizer:
         """The recognizer of a model file that has been read."""
         model, features = stored.acoustic_model(), LogMel(stored.features)
-        return cls(model, features, stored.alphabet, stored.normalizer, stored.info, search, calibration)
+        return cls(
+            model,
+            features,
+            stored.alphabet,
+            stored.normalizer,
+            stored.info,
+            search,
+            calibration,
+            phones=stored.phones,
+            lexicon=stored.lexicon,
+        )
 
     @property
     def step(self) -> int:
@@ -97,6 +113,11 @@ class Recognizer:
     def between_words(self) -> str:
         """What stands between two words: a space, or nothing where every token is a word."""
         return " " if any(self.alphabet.opens_word(i) for i in range(1, len(self.alphabet))) else ""
+
+    @property
+    def by_phones(self) -> bool:
+        """Whether it finds words by their phones, not their letters."""
+        return self.search is not None and bool(self.search.names)
 
     def transcribe(
         self, source: audio.Source | NDArray[np.float32], channel: int | None = None, n_best: int = 1
@@ -172,15 +193,32 @@ class Recognizer:
                 yield key, job.result()
 
     def log_probs(self, waveforms: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """(B, T, V) log-probs of a padded batch and the (B,) frames of each recording."""
+        """(B, T, V) log-probs of a padded batch and the (B,) frames of each recording.
+
+        Where words are found by their phones it is (B, T, V + P), those of the phones behind those of the tokens; see
+        `of_tokens` and `searched`.
+        """
         device = self.model.output.weight.device
         samples, lengths = (tensor.to(device) for tensor in pad(waveforms))
         with torch.inference_mode():
-            log_probs, frames = self.model(*self.features(samples, lengths))
+            features = self.features(samples, lengths)
+            if self.by_phones:
+                tokens, phones, frames = self.model.with_phones(*features)
+                log_probs = torch.cat([tokens, phones], dim=2)
+            else:
+                log_probs, frames = self.model(*features)
         return log_probs.cpu().numpy(), frames.cpu().numpy()
 
+    def of_tokens(self, log_probs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The log-probs of tokens among those that `log_probs` gives, (..., V)."""
+        return log_probs[..., : len(self.alphabet)]
+
+    def searched(self, log_probs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The log-probs that are decoded among those that `log_probs` gives: of phones, (..., P), or of tokens."""
+        return log_probs[..., len(self.alphabet) :] if self.by_phones else log_probs
+
     def long_log_probs(self, blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """(T, V) log-probs of a recording of any length.
+        """(T, V) log-probs of a recording of any length; (T, V + P) as in `log_probs`.
 
         Args:
             blocks: (samples,) float32 mono at 16 kHz each.
@@ -189,7 +227,7 @@ class Recognizer:
             asr.Error: whatever ended the blocks too early.
         """
         job = _Job(self)
-        parts = [np.zeros((0, len(self.alphabet)), np.float32)]
+        parts = [self.no_frames()]
         for group in self._groups([(job, job.windows(blocks))]):
             windows = [window for _, window in group]
             parts += [window.kept(rows) for window, rows in zip(windows, self._rows(windows), strict=True)]
@@ -197,8 +235,19 @@ class Recognizer:
             raise job.error
         return np.concatenate(parts)
 
+    def no_frames(self) -> NDArray[np.float32]:
+        """The log-probs of nothing."""
+        return np.zeros((0, self._width), np.float32)
+
+    @property
+    def _width(self) -> int:
+        """Columns of the log-probs."""
+        return self.model.config.vocab + self.by_phones * self.model.config.phones
+
     def text(self, hypothesis: decode.Hypothesis) -> str:
         """A hypothesis as text; spaces at its ends belong to no word."""
+        if self.by_phones:
+            return " ".join(self.search.names[word] for word in hypothesis.words)
         return " ".join(self.alphabet.decode(hypothesis.ids).split())
 
     def _groups(self, jobs: Iterable[tuple[_Job, Iterator[Window]]]) -> Iterator[list[tuple[_Job, Window]]]:
@@ -226,7 +275,7 @@ class Recognizer:
 
     def _rows(self, windows: Sequence[Window]) -> list[NDArray[np.float32]]:
         """(T, V) log-probs of each window; those of like length are read together."""
-        rows = [np.zeros((0, self.model.config.vocab), np.float32)] * len(windows)
+        rows = [self.no_frames()] * len(windows)
         heard = [i for i, window in enumerate(windows) if not window.silent]
         lengths = [len(windows[i].samples) for i in heard]
         share = sum(lengths) / audio.SAMPLE_RATE / self.threads
@@ -242,7 +291,7 @@ class Recognizer:
         for i, window in enumerate(windows):
             if window.silent:
                 frames = config.frames(self.features.config.frames(len(window.samples)))
-                rows[i] = _silence(frames, config.vocab)
+                rows[i] = _silence(frames, self._width, config.vocab)
         return rows
 
     def _side_by_side(self, function: Callable, items: Sequence) -> Iterator:
@@ -255,9 +304,9 @@ class Recognizer:
         return self._pool.map(function, items)
 
     def decode(self, utterances: Sequence[NDArray[np.float32]], n_best: int = 1) -> list[list[decode.Hypothesis]]:
-        """The best hypotheses of each utterance, from its (T, V) log-probs."""
+        """The best hypotheses of each utterance, from its (T, V) log-probs, or (T, V + P) as in `log_probs`."""
         if self.search is not None:
-            return self.search.search_all(utterances, n_best, self.threads)
+            return self.search.search_all([self.searched(rows) for rows in utterances], n_best, self.threads)
         if n_best > 1:
             raise Error("lists of alternatives need beam search; choose a beam_size above 1")
         return [decode.greedy(rows[None], np.array([len(rows)])) for rows in utterances]
@@ -277,11 +326,18 @@ class Recognizer:
         listed = [Alternative(text, hypothesis.score) for text, hypothesis in zip(texts, hypotheses, strict=True)]
         return [replace(_segment(texts[0], found), alternatives=tuple(listed if len(listed) > 1 else ()))]
 
+    def group_words(self, hypothesis: decode.Hypothesis) -> list[tuple[str, tuple[int, int]]]:
+        """The words of a hypothesis, each with the number of its first token (or phone) and the one after its last."""
+        if not self.by_phones:
+            return group_words(self.alphabet, hypothesis.ids)
+        names = (self.search.names[word] for word in hypothesis.words)
+        return list(zip(names, pairwise([0, *hypothesis.word_ends]), strict=True))
+
     def _words(self, utterance: Utterance, hypothesis: decode.Hypothesis) -> list[Word]:
         spans = np.array([hypothesis.frames, hypothesis.ends], np.int64).T
-        start = utterance.start * self.frame_seconds
-        rows, step = utterance.log_probs, self.frame_seconds
-        return words(self.alphabet, hypothesis.ids, spans, rows, step, start, self.calibration)
+        start, rows = utterance.start * self.frame_seconds, self.searched(utterance.log_probs)
+        found = self.group_words(hypothesis)
+        return words(found, hypothesis.ids, spans, rows, self.frame_seconds, start, self.calibration)
 
 
 def _segment(text: str, found: Sequence[Word]) -> Segment:
@@ -345,10 +401,10 @@ class _Job:
             yield block
 
 
-def _silence(frames: int, tokens: int) -> NDArray[np.float32]:
-    """(T, V) log-probs that hold the blank alone."""
-    log_probs = np.full((frames, tokens), NEVER, np.float32)
-    log_probs[:, decode.BLANK] = 0.0
+def _silence(frames: int, width: int, tokens: int) -> NDArray[np.float32]:
+    """(T, width) log-probs that hold the blank alone, of the tokens and of the phones that may stand behind them."""
+    log_probs = np.full((frames, width), NEVER, np.float32)
+    log_probs[:, decode.BLANK :: tokens] = 0.0
     return log_probs
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decode import BeamSearch, BeamSettings
+from asr.decode import BeamSettings
 from asr.recognizer import Recognizer
 from asr.score import word_counts
 
@@ -19,22 +19,19 @@ BEAMS = (10, 25, 50, 100, 200)
 AS_GOOD = 1.002  # a narrower beam is taken that makes hardly more errors
 
 
-def tune(
-    recognizer: Recognizer,
-    search: BeamSearch,
-    log_probs: Sequence[NDArray[np.float32]],
-    references: Sequence[str],
-) -> BeamSettings:
+def tune(recognizer: Recognizer, log_probs: Sequence[NDArray[np.float32]], references: Sequence[str]) -> BeamSettings:
     """The weights with the fewest word errors, and a beam that is wide enough for them.
 
     Args:
-        search: where to begin.
-        log_probs: (T, V) of each utterance.
+        recognizer: with the search to begin with.
+        log_probs: of each utterance, as `Recognizer.log_probs` gives them.
         references: normalised.
     """
+    search = recognizer.search
+    searched = [recognizer.searched(rows) for rows in log_probs]
 
     def errors(settings: BeamSettings) -> int:
-        found = search.with_settings(settings).search_all(log_probs)
+        found = search.with_settings(settings).search_all(searched)
         texts = (recognizer.text(best) for best, *_ in found)
         return sum(word_counts(*pair).errors for pair in zip(references, texts, strict=True))
 

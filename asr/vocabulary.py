@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr import Error
-from asr.beam import INSIDE, OPENS, SEPARATES, Trie
+from asr.beam import BLANK, INSIDE, OPENS, SEPARATES, Trie
 from asr.lm import SPACE as SPACE_IN_MODEL
 from asr.ngram import END, START, UNKNOWN, NGram
 from asr.text import Alphabet, Normalizer, TextError, Units
+
+if TYPE_CHECKING:
+    from asr.lexicon import Lexicon
 
 SPACE = " "
 
@@ -101,7 +105,8 @@ def _with_best(model: NGram, tree: Trie, parent: NDArray[np.int64]) -> Trie:
     tables = model.tables
     best = np.full(len(parent), -np.inf, np.float32)
     owners = np.repeat(np.arange(len(parent)), np.diff(tree.first_end))
-    np.maximum.at(best, owners, np.float32(tables.log_probs[tree.ends + 1] * tables.log_prob_unit))
+    known = np.where(tree.ends < len(model.words), tree.ends, model.ids[UNKNOWN])
+    np.maximum.at(best, owners, np.float32(tables.log_probs[known + 1] * tables.log_prob_unit))
     # Level by level from the deepest: all children of a level's nodes are in the next one.
     starts = [0]
     while starts[-1] < len(parent):
@@ -131,6 +136,50 @@ def spelled_lexicon(model: NGram, units: Units, more: Iterable[str] = ()) -> Tri
         )
     extra = [(_spell(units, word), model.ids[UNKNOWN]) for word in more if not model.known(word)]
     return lexicon(model, *zip(*spelled, *extra, strict=True))
+
+
+def pronounced_lexicon(model: NGram, phones: Sequence[str], more: Sequence[Iterable[Sequence[str]]] = ()) -> Trie:
+    """The tree of a language model's words as its file says that they are pronounced.
+
+    Args:
+        phones: what an acoustic model tells, the blank first.
+        more: pronunciations of words that it shall have as well, whose ids follow those of the language model.
+
+    Raises:
+        VocabularyError: no word can be said by the acoustic model's phones.
+    """
+    said = model.pronunciations
+    numbers = {phone: i for i, phone in enumerate(phones)}
+    tokens = np.array([numbers.get(phone, BLANK) for phone in said.phones], np.int32)[said.ids]
+    lengths = said.lengths.astype(np.int64)
+    words = np.repeat(np.arange(len(said.counts)), said.counts)
+    starts = np.cumsum(lengths) - lengths
+    spoken = np.minimum.reduceat(tokens, starts) != BLANK if len(starts) else np.zeros(0, bool)
+    if not spoken.any():
+        raise VocabularyError(
+            "the language model says its words in other phones than the model tells; estimate it with --model"
+        )
+    tokens, lengths, words = tokens[np.repeat(spoken, lengths)], lengths[spoken], words[spoken]
+    for id, ways in enumerate(more, len(model.words)):
+        for way in ways:
+            ids = [numbers[phone] for phone in way]
+            tokens, lengths, words = np.append(tokens, ids), np.append(lengths, len(ids)), np.append(words, id)
+    return _with_best(model, *_grow_trie(tokens, lengths, words.astype(np.int32)))
+
+
+def say(word: str, lexicon: Lexicon | None, phones: Sequence[str]) -> list[Sequence[str]]:
+    """The pronunciations of a word, in these phones.
+
+    Raises:
+        VocabularyError: none is known.
+    """
+    ways = lexicon.pronunciations(word) if lexicon else ()
+    if found := [way for way in ways if way and set(way) <= set(phones)]:
+        return found
+    raise VocabularyError(
+        f"hot word {word!r}: the model's lexicon does not say how it sounds; write it as known words (in two, say), "
+        "or choose --lm none"
+    )
 
 
 def _spell(units: Units, word: str) -> list[int]:
@@ -203,6 +252,21 @@ def parse_phrases(
 
 
 def hot_words(phrases: Mapping[str, float], units: Units) -> Trie:
+    """The tree of hot words as they are spelled; see `_hot_tree`."""
+    return _hot_tree(phrases, [units.encode(text) for text in phrases], token_kinds(units))
+
+
+def hot_words_said(phrases: Mapping[str, float], ids: Mapping[str, int]) -> Trie:
+    """The tree of hot words as sequences of words, for words of phones.
+
+    Args:
+        ids: what beam search calls each of their words.
+    """
+    kinds = np.full(max(ids.values(), default=0) + 1, OPENS)
+    return _hot_tree(phrases, [[ids[word] for word in text.split()] for text in phrases], kinds)
+
+
+def _hot_tree(phrases: Mapping[str, float], sequences: Sequence[Sequence[int]], kinds: NDArray) -> Trie:
     """The tree of hot words: what a beginning of them earns, and what is safe when it does not go on.
 
     A phrase earns its weight for every one of its words, little by little with its tokens; where a match breaks off,
@@ -210,10 +274,11 @@ def hot_words(phrases: Mapping[str, float], units: Units) -> Trie:
 
     Args:
         phrases: normalised -> bonus of each word, natural logarithm.
+        sequences: of each phrase, tokens or words above 0.
+        kinds: of what they are made of, see `token_kinds`.
     """
     texts = list(phrases)
-    tree, parent = make_trie([units.encode(text) for text in texts], range(len(texts)))
-    kinds = token_kinds(units)
+    tree, parent = make_trie(sequences, range(len(texts)))
     size = len(parent)
     best, banked, whole = (np.zeros(size, np.float32) for _ in range(3))
     depth = np.zeros(size, np.int64)

@@ -341,8 +341,8 @@ class DeepSpeech(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(config.hidden) for _ in self.layers)
         self.output = nn.Linear(config.hidden, config.vocab, bias=False)
 
-    def with_layers(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """(B, T, M) features, (B,) frames -> (B, T', V) log-probs, no layers' outputs, (B,) frames."""
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, M) features, (B,) frames -> (B, T', V) log-probs, (B,) frames."""
         x, lengths = self._convolve(features.transpose(1, 2).unsqueeze(1), lengths)
         x = x.flatten(1, 2).permute(2, 0, 1)  # (B, 32, M', T') -> (T', B, 32 * M')
         for layer, norm in zip(self.layers, self.norms, strict=True):
@@ -350,7 +350,7 @@ class DeepSpeech(nn.Module):
             both, _ = pad_packed_sequence(layer(packed)[0])  # (T', B, 2 * hidden)
             x = both.unflatten(2, (2, -1)).sum(2)
             x = norm(x.flatten(0, 1)).view_as(x)
-        return self.output(x).transpose(0, 1).log_softmax(dim=-1), [], lengths
+        return self.output(x).transpose(0, 1).log_softmax(dim=-1), lengths
 
     def _convolve(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, M, T), (B,) -> (B, 32, M', T'), (B,); zeros stay zeros in the padding."""
@@ -368,8 +368,7 @@ class PeerTrainer(Trainer):
         config = dataclasses.replace(job.config, bf16=False, average=0.0)
         super().__init__(group, dataclasses.replace(job, config=config, phones=()))
         self.model = DeepSpeech(job.model, time_stride)
-        self.learner = nn.ModuleDict({"model": self.model})
-        self.gradient = flat_gradient(self.learner)
+        self.gradient = flat_gradient(self.model)
         self.optimizers = self._optimizers()  # AdamW: it has none of our layers
 
 

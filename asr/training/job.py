@@ -12,8 +12,9 @@ from pathlib import Path
 from asr import Error, __version__, checkpoint, command
 from asr.corpus import Utterance
 from asr.features import FeatureConfig
+from asr.lexicon import Lexicon
+from asr.loading import find_model, is_model
 from asr.model import ModelConfig
-from asr.recognizer import find_model
 from asr.text import Alphabet, Normalizer, Subwords, Units, units_from_json, units_to_json
 from asr.training.cache import AudioCache, open_cache
 from asr.training.columns import Texts, fingerprint
@@ -22,7 +23,7 @@ from asr.training.dev import DevSet
 from asr.training.folder import RunFolder
 from asr.training.initial import unit_settings
 from asr.training.noise import KINDS, Sounds, open_sounds
-from asr.training.phones import Lexicon, PhoneTargets, write_phones
+from asr.training.phones import PhoneTargets, write_phones
 from asr.training.prepare import Examples, Transcripts, find_examples, noise_report, report
 from asr.training.store import Entry, Store, caches_folder
 from asr.training.workers import Group
@@ -40,6 +41,7 @@ class Job:
         model, features, alphabet, normalizer: what the model file will say of itself.
         cache, examples: the training data.
         phones: names of the phones that `Example.phones` counts, blank first; empty without a lexicon.
+        lexicon: what they are from.
         sounds: "noise" and "rooms", where there are any: what the training data is mixed with.
         dev: chooses the best model; None keeps the newest.
         out: the run's folder.
@@ -55,6 +57,7 @@ class Job:
     cache: AudioCache
     examples: Examples
     phones: tuple[str, ...]
+    lexicon: Lexicon | None
     sounds: dict[str, Sounds]
     dev: DevSet | None
     out: Path
@@ -104,6 +107,7 @@ def make_job(
         found.cache,
         found.examples,
         found.targets.symbols if found.targets else (),
+        found.lexicon,
         found.sounds,
         found.dev,
         folder.path,
@@ -182,8 +186,10 @@ def _prepare(
         folder = draft / "examples"
         folder.mkdir()
         find_examples(transcripts, alphabet, model, features, config.max_seconds, folder)
-        lexicon = Lexicon.read(config.lexicon, normalizer) if config.lexicon else None
+        wanted = config.lexicon and config.phone_weight
+        lexicon = _open_lexicon(config.lexicon, normalizer) if wanted else None
         targets = write_phones(transcripts, lexicon, model, features, folder) if lexicon else None
+        model = dataclasses.replace(model, phones=len(targets.symbols) if targets else 0)
         entry = store.keep(folder, f"{Examples(Entry(folder)).content()}.examples")
     examples, total = Examples(entry), len(transcripts)
     return _Prepared(
@@ -199,6 +205,15 @@ def _prepare(
         targets,
         lexicon,
     )
+
+
+def _open_lexicon(name: str, normalizer: Normalizer) -> Lexicon:
+    """The lexicon of a model that has one, or a dictionary."""
+    if not is_model(name):
+        return Lexicon.read(name, normalizer)
+    if (found := checkpoint.load(find_model(name)).lexicon) is None:
+        raise Error(f"lexicon={name}: that model has none; name a dictionary, or a model that was trained with one")
+    return found
 
 
 def _open_all_sounds(config: TrainConfig) -> dict[str, Sounds]:

@@ -27,10 +27,9 @@ from asr.training.folder import Progress, RunFolder
 from asr.training.hearing import Hearing
 from asr.training.initial import adopt
 from asr.training.job import Job
-from asr.training.losses import blank_score, summed_ctc
+from asr.training.losses import total_loss
 from asr.training.meter import Meter
 from asr.training.optimizer import optimizers
-from asr.training.phones import PhoneHead
 from asr.training.prepare import Example
 from asr.training.workers import Group
 
@@ -76,13 +75,9 @@ class Trainer:
         self.model = AcousticModel(job.model)
         if self.config.init and not job.resume:
             self._start_from(self.config.init)
-        # All that learns: the model, and what only training needs.
-        self.learner = nn.ModuleDict({"model": self.model})
-        if job.phones:
-            self.learner["phones"] = PhoneHead(job.model, len(job.phones))
-        self.learner.to(group.device)
+        self.model.to(group.device)
         self.average = averaged_copy(self.model) if self.config.average else None
-        self.gradient = flat_gradient(self.learner)
+        self.gradient = flat_gradient(self.model)
         self.bf16 = self.config.bf16 and bf16_pays(group.device)
         self.optimizers = self._optimizers()
         self.features = LogMel(job.features).to(group.device)
@@ -95,7 +90,7 @@ class Trainer:
 
     def _optimizers(self) -> list[Optimizer]:
         dtype = torch.bfloat16 if self.bf16 else torch.float32
-        return optimizers(self.learner, self.config, self.group, dtype)
+        return optimizers(self.model, self.config, self.group, dtype)
 
     def _start_from(self, init: str) -> None:
         """Take over a trained model's weights."""
@@ -138,7 +133,7 @@ class Trainer:
 
     def _steps_in(self, seconds: float) -> int:
         """Steps that fit into the time: measured on real batches, then everything is put back as it was."""
-        before = {name: tensor.clone() for name, tensor in self.learner.state_dict().items()}
+        before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.progress = Progress(steps=PROBE_WARMUP + PROBE_STEPS)
         batches = self._batches(0)
         start = 0.0
@@ -151,7 +146,7 @@ class Trainer:
         if self.job.dev:
             self.job.dev.transcribe(self._recognizer(), self.group)
         per_evaluation = time.monotonic() - start
-        self.learner.load_state_dict(before)
+        self.model.load_state_dict(before)
         if self.average is not None:
             self.average.load_state_dict(self.model.state_dict())
         for optimizer in self.optimizers:
@@ -189,8 +184,7 @@ class Trainer:
 
     def _modules(self) -> dict[str, nn.Module]:
         """What learns and, where there is one, the average, by the names that the saved state gives them."""
-        averaged = {} if self.average is None else {"average": self.average}
-        return {"learner": self.learner, **averaged}
+        return {"model": self.model} | ({} if self.average is None else {"average": self.average})
 
     def _kept_model(self) -> AcousticModel:
         """What the dev set scores and the model file holds."""
@@ -235,7 +229,7 @@ class Trainer:
             totals[0] = self._backward([self.hearing.example(example, epoch) for example in mine], examples)
         self.group.add_up(totals)
         self.group.add_up(self.gradient)
-        average_buffers(self.learner, self.group)
+        average_buffers(self.model, self.group)
         total, stops = totals.tolist()
         self.stopping = stops > 0
         norm = self.gradient.norm().item()
@@ -248,7 +242,7 @@ class Trainer:
 
     def _backward(self, mine: list[Example], batch: list[Example]) -> float:
         """Add a worker's part of the batch to the gradient; returns its part of the loss per token, phones apart."""
-        self.learner.train()
+        self.model.train()
         device = self.group.device
         samples, lengths = pad([self.hearing.samples(example, self.progress.epoch) for example in mine])
         features, frames = self.features(samples.to(device), lengths.to(device))
@@ -256,15 +250,16 @@ class Trainer:
         features = spec_augment(features, frames, self.config, self.job.features.hop_ms, self._seeds("masks", mine))
         weight = self.config.phone_weight if self.job.phones else 0.0
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-            log_probs, layers, frames = self.model.with_layers(features, frames)
             if weight:
-                phone_log_probs = self.learner["phones"](layers[self.config.phone_layer - 1], frames)
-        loss = summed_ctc(log_probs.transpose(0, 1), frames, [example.ids for example in mine])
-        loss = loss - blank_score(log_probs, frames, [not example.ids for example in mine])
+                log_probs, phone_log_probs, frames = self.model.with_phones(features, frames)
+            else:
+                log_probs, frames = self.model(features, frames)
+        wordless = [not example.ids for example in mine]
+        loss = total_loss(log_probs, frames, [example.ids for example in mine], wordless)
         loss = loss / sum(len(example.ids) for example in batch)
         total = loss
         if weight:
-            phone_loss = summed_ctc(phone_log_probs, frames, [example.phones for example in mine])
+            phone_loss = total_loss(phone_log_probs, frames, [example.phones for example in mine], wordless)
             phones = max(1, sum(len(example.phones) for example in batch))
             total = (1 - weight) * loss + weight * phone_loss / phones
         total.backward()
@@ -291,7 +286,7 @@ class Trainer:
         names = ", ".join(example.id for example in examples[:5])
         if self.group.leads:
             self._say(f"step {self.progress.step}: loss not finite, step skipped; utterances {names}...")
-        weights_are_lost = not all(parameter.isfinite().all() for parameter in self.learner.parameters())
+        weights_are_lost = not all(parameter.isfinite().all() for parameter in self.model.parameters())
         if weights_are_lost or self.bad_steps >= BAD_STEPS:
             raise TrainingError(
                 f"the loss was not finite in {self.bad_steps} steps in a row; try a lower learning_rate (it is "
@@ -346,7 +341,9 @@ class Trainer:
     def _save_model(self, results: dict[str, object]) -> None:
         job = self.job
         weights, info = self._kept_model().state_dict(), {**job.info, "steps": self.progress.steps, **results}
-        stored = checkpoint.Checkpoint(job.model, job.features, job.alphabet, job.normalizer, weights, info)
+        stored = checkpoint.Checkpoint(
+            job.model, job.features, job.alphabet, job.normalizer, weights, info, job.phones, job.lexicon
+        )
         checkpoint.save(self.folder.model, stored)
 
     def _recognizer(self) -> Recognizer:

@@ -11,6 +11,19 @@ from torch.nn.functional import ctc_loss
 from asr.decode import BLANK
 
 
+def total_loss(
+    log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]], wordless: Sequence[bool]
+) -> Tensor:
+    """Sum of the utterances' CTC losses; where no word is said, that of no text at all.
+
+    Args:
+        log_probs: (B, T', V) float32.
+        lengths: (B,) int64 frames.
+        targets: B texts as ids; without any, and not wordless, one counts nothing.
+    """
+    return summed_ctc(log_probs.transpose(0, 1), lengths, targets) - blank_score(log_probs, lengths, wordless)
+
+
 def summed_ctc(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
     """Sum of the utterances' CTC losses: negative log-probabilities of their targets (Graves et al. 2006).
 

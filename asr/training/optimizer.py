@@ -22,7 +22,7 @@ NEWTON_SCHULZ, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 ADAMW_SIZE = 0.2  # root mean square of the elements of an update of AdamW's at a learning rate of 1, about
 
 
-def optimizers(learner: nn.Module, config: TrainConfig, group: Group, dtype: torch.dtype) -> list[Optimizer]:
+def optimizers(model: nn.Module, config: TrainConfig, group: Group, dtype: torch.dtype) -> list[Optimizer]:
     """What changes the weights of all that learns; weight decay is for matrices alone.
 
     Muon is for hidden layers; convolutions, outputs, biases and normalisation stay with AdamW (Loshchilov and Hutter
@@ -31,9 +31,9 @@ def optimizers(learner: nn.Module, config: TrainConfig, group: Group, dtype: tor
     Args:
         group, dtype: see `Muon`.
     """
-    hidden = _hidden_matrices(learner) if config.muon else []
+    hidden = _hidden_matrices(model) if config.muon else []
     taken = {id(matrix) for matrix in hidden}
-    others = [parameter for parameter in learner.parameters() if id(parameter) not in taken]
+    others = [parameter for parameter in model.parameters() if id(parameter) not in taken]
     groups = [
         {"params": [parameter for parameter in others if parameter.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [parameter for parameter in others if parameter.ndim <= 1], "weight_decay": 0.0},
@@ -44,9 +44,9 @@ def optimizers(learner: nn.Module, config: TrainConfig, group: Group, dtype: tor
     return found
 
 
-def _hidden_matrices(learner: nn.Module) -> list[nn.Parameter]:
+def _hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     """Matrices of recurrent layers (all gates in one) and of transformer blocks (queries, keys and values in one)."""
-    layers = (module for module in learner.modules() if isinstance(module, (Recurrent, Block)))
+    layers = (module for module in model.modules() if isinstance(module, (Recurrent, Block)))
     return [parameter for layer in layers for parameter in layer.parameters() if parameter.ndim == 2]
 
 

