@@ -54,7 +54,7 @@ class ModelConfig:
     norm: Literal["layer", "batch"] = "layer"
     dropout: float = 0.1
     phones: int = 0
-    phone_layer: int = 2
+    phone_layer: int = 1
 
     def __post_init__(self) -> None:
         _check_choice("subsampling", self.subsampling, (2, 4, 8))

@@ -207,5 +207,5 @@ def test_the_model_file_tells_phones_and_a_resumed_run_has_learnt_the_same(job_o
 
 
 def test_a_layer_that_is_not_there_cannot_learn_phones():
-    with pytest.raises(Error, match="phone_layer is 4; it must be one of the 3 layers"):
+    with pytest.raises(Error, match="phone_layer is 4; it must be one of the 3 layers, or 0"):
         TrainConfig(lexicon="cmudict", phone_layer=4)

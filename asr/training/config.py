@@ -66,7 +66,7 @@ class TrainConfig:
         rooms: folder or manifest of impulse responses, through which `room_share` of the utterances are heard.
         low_pass: share of the utterances that lose all above a frequency drawn from 3 to 8 kHz (`limit_band`).
         lexicon: pronunciation dictionary, a file or "cmudict", or a model that has one, for phones as a second target
-            (`asr.training.phones`), which layer number `phone_layer` learns; empty: none.
+            (`asr.training.phones`), which layer number `phone_layer` learns, or the last one (0); empty: none.
         phone_weight: share of the phones in the loss.
         init: model, by name or path, whose weights it starts from wherever they fit; empty: from scratch.
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
@@ -116,7 +116,7 @@ class TrainConfig:
     room_share: float = 0.3
     low_pass: float = 0.5
     lexicon: str = ""
-    phone_layer: int = 2
+    phone_layer: int = 0
     phone_weight: float = 0.5
     init: str = ""
     evaluations: int = 15
@@ -146,8 +146,8 @@ class TrainConfig:
         for name in ("trim", "speed", "vtlp"):
             if getattr(self, name) > 0.5:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 0.5")
-        if not 1 <= self.phone_layer <= self.layers and self.lexicon:
-            raise UsageError(f"phone_layer is {self.phone_layer}; it must be one of the {self.layers} layers")
+        if not 0 <= self.phone_layer <= self.layers and self.lexicon:
+            raise UsageError(f"phone_layer is {self.phone_layer}; it must be one of the {self.layers} layers, or 0")
         if not (self.minutes or self.steps or self.epochs):
             raise UsageError("minutes, steps and epochs are all 0; set one of them to say how long to train")
 
@@ -155,8 +155,9 @@ class TrainConfig:
         """The sizes of the model that this run trains."""
         from asr.model import ModelConfig
 
-        names = {field.name for field in dataclasses.fields(ModelConfig)} - {"vocab", "n_mels", "phones"}
-        return ModelConfig(vocab=vocab, n_mels=n_mels, **{name: getattr(self, name) for name in names})
+        names = {field.name for field in dataclasses.fields(ModelConfig)} - {"vocab", "n_mels", "phones", "phone_layer"}
+        sizes = {name: getattr(self, name) for name in names}
+        return ModelConfig(vocab=vocab, n_mels=n_mels, phone_layer=self.phone_layer or self.layers, **sizes)
 
     def updated(self, changes: Mapping[str, object]) -> TrainConfig:
         """A copy with some settings changed.
