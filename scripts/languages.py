@@ -30,7 +30,7 @@ from asr.score import bootstrap_interval, character_counts
 from scripts.synthetic_speech import LANGUAGES, find_espeak, make_corpus
 
 MOST = 0.05  # CER
-MINUTES = 10.0  # of training, for about 50 minutes of speech
+MINUTES = 10.0  # of training, for 24 (Vietnamese) to 49 (Mandarin) minutes of speech
 SENTENCES = 800
 HELD_OUT = 8  # training sentences for one of dev, and one of test
 
