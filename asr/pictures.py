@@ -10,6 +10,7 @@ import argparse
 import io
 import sys
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from asr import Error, audio, command
 from asr.decode import BLANK
 from asr.files import replacing
+from asr.fonts import fonts_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +43,8 @@ class PictureError(Error):
 def picture(inside: Inside, title: str) -> bytes:
     """A PNG of the spectrogram with the alignment and, below it, of the posteriors.
 
+    Characters that no installed font has are boxes; a line on stderr names them.
+
     Args:
         inside: a recording of a minute at most, see `asr.inside.look_inside`.
         title: stands above.
@@ -48,13 +52,30 @@ def picture(inside: Inside, title: str) -> bytes:
     Raises:
         PictureError: the recording is longer.
     """
-    from matplotlib.figure import Figure  # draws by Agg, without a screen
+    from matplotlib import rc_context
 
     if inside.seconds > MAX_SECONDS:
         raise PictureError(
             f"the recording has {inside.seconds:.1f} s; a picture shows {MAX_SECONDS:g} s at most: choose a part "
             "(--offset and --duration, in seconds)"
         )
+    families, boxes = fonts_for(written(inside) | set(title))
+    if boxes:
+        print(f"no font for {' '.join(boxes)}: install one, such as Noto Sans for this script", file=sys.stderr)
+    with rc_context({"font.family": families}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # which is said above, once
+        return _drawn(inside, title)
+
+
+def written(inside: Inside) -> set[str]:
+    """The characters of the tokens in a picture."""
+    tokens = [*inside.heard, *(inside.said or [])]
+    return set().union(*(sign(inside.units.symbols[i]) for i in [*token_rows(inside), *(token.id for token in tokens)]))
+
+
+def _drawn(inside: Inside, title: str) -> bytes:
+    from matplotlib.figure import Figure  # draws by Agg, without a screen
+
     rows = token_rows(inside)
     heights = (3.0, 0.6 + 0.17 * len(rows))  # inches
     figure = Figure(figsize=(max(8.0, INCHES * inside.seconds + 1.5), sum(heights) + 1), layout="constrained")
