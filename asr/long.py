@@ -156,36 +156,49 @@ class Cutter:
         self._pending = []
 
     def _end(self, log_probs: NDArray[np.float32]) -> int:
-        """The frame at which the first utterance of these (T, V) log-probs ends; 0: not in them."""
+        """The frame at which the first utterance of these (T, V) log-probs ends; 0: not in them.
+
+        What it looks at lies before what it waits for, so that it does not matter how the log-probs come.
+        """
         path = self._path(log_probs)
         spoken = np.flatnonzero(self._spoken[path])
         if not len(spoken):
             return max(0, len(path) - self._frames(PAUSE))  # silence; what comes may begin at once
         pauses = self._pauses(path, spoken)
-        limit = int(spoken[0]) + self._frames(UTTERANCE)
+        first, long_pause = int(spoken[0]), self._frames(LONG_PAUSE)
+        limit, latest = first + self._frames(UTTERANCE), first + self._frames(UNENDING)
         within = [pause for pause in pauses if pause[1] <= limit]
-        for length, middle in within:
-            if length >= self._frames(LONG_PAUSE):
-                return middle
-        if len(path) < limit + self._frames(LONG_PAUSE):
+        for length, place in within:
+            if length >= long_pause:
+                return place
+        if len(path) < limit + long_pause:
             return 0
-        late = [pause for pause in within if pause[1] >= spoken[0] + self._frames(UTTERANCE / 4)]
-        for length, middle in [max(late, default=(0, 0)), *pauses[len(within) :]]:
+        late = [pause for pause in within if pause[1] >= first + self._frames(UTTERANCE / 4)]
+        beyond = [pause for pause in pauses if limit < pause[1] <= latest]
+        for length, place in [max(late, default=(0, 0)), *beyond]:
             if length >= self._frames(PAUSE):
-                return middle
-        end = int(spoken[0]) + self._frames(UNENDING)
-        if len(path) < end:
+                return place
+        if len(path) < latest + long_pause:
             return 0
-        return max(pauses, default=(0, 0))[1] or 1 + int(log_probs[1:end, 0].argmax())
+        return max([*within, *beyond], default=(0, 0))[1] or 1 + int(log_probs[1:latest, 0].argmax())
 
     def _pauses(self, path: NDArray[np.int64], spoken: NDArray[np.int64]) -> list[tuple[int, int]]:
-        """Frames and middle of all gaps between words on a path, of which `spoken` are the frames with letters."""
+        """Frames of all gaps between words on a path, and where to cut them: in the middle, or soon in a long one.
+
+        What is long is a gap wherever it is: at the end of the path, too, where the next word is still to come.
+
+        Args:
+            spoken: the frames with letters.
+        """
         words = np.cumsum(self._opens[path]) if self._opens.any() else np.arange(len(path))
-        return [
-            (after - before - 1, (before + 1 + after) // 2)
-            for before, after in pairwise(spoken.tolist())
-            if after > before + 1 and words[after] > words[before]
+        long_pause = self._frames(LONG_PAUSE)
+        gaps = [
+            (after - before - 1, before + 1)
+            for before, after in pairwise([*spoken.tolist(), len(path)])
+            if after - before > long_pause
+            or (after < len(path) and after > before + 1 and words[after] > words[before])
         ]
+        return [(length, start + min(length, long_pause) // 2) for length, start in gaps]
 
     def _utterance(self, log_probs: NDArray[np.float32]) -> Iterator[Utterance]:
         """The utterance, if a word is heard in it, without most of the silence at its ends."""

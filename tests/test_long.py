@@ -138,7 +138,8 @@ def paths(draw) -> list[int]:
     path: list[int] = [BLANK] * draw(st.integers(0, 100))
     for _ in range(draw(st.integers(0, 60))):
         path += WORD * draw(st.integers(1, 12))
-        path += [BLANK] * draw(st.integers(0, 20)) + [SPACE] + [BLANK] * draw(st.integers(0, 90))
+        path += [BLANK] * draw(st.integers(0, 20)) + [SPACE]
+        path += [BLANK] * draw(st.integers(0, 90) | st.integers(0, frames(100.0)))
     return path
 
 
@@ -161,6 +162,14 @@ def test_utterances_hold_every_word_once_and_whole(path: list[int], parts: tuple
 def test_an_utterance_ends_in_a_long_pause() -> None:
     path = [*WORD, SPACE, *[BLANK] * frames(3.0), *WORD]
     assert [start for start, _ in cut(path)] == [0, len(path) - len(WORD) - frames(long.PAUSE)]
+
+
+@pytest.mark.parametrize("seconds", [25.0, 45.0, 75.0, 200.0])
+@pytest.mark.parametrize("words", [1, 12, 60])  # 0.24, 2.9 and 14.4 s
+def test_long_silence_cuts_nothing_of_what_was_said_before(words: int, seconds: float) -> None:
+    phrase = [*WORD, SPACE] * words
+    found = cut((phrase + [BLANK] * frames(seconds)) * 2, (500,))
+    assert [sum(token not in (BLANK, SPACE) for token in own) for _, own in found] == [2 * words] * 2
 
 
 def test_an_utterance_that_grows_long_ends_at_its_longest_pause() -> None:
