@@ -20,7 +20,6 @@ from asr.confidence import Calibration
 from asr.decode import BeamSearch
 from asr.features import LogMel
 from asr.lexicon import Lexicon
-from asr.loading import find_model as find_model
 from asr.long import Cutter, Utterance, Window, windows
 from asr.model import AcousticModel
 from asr.text import Normalizer, Units
