@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,7 +171,13 @@ def parser() -> argparse.ArgumentParser:
         "of characters; srt, vtt: subtitles; txt, tsv: a line for each stretch between pauses; all takes --output-dir "
         "(default: ctm)",
     )
-    arguments.add_argument("--output-dir", type=Path, metavar="DIR", help="write a file for each format here")
+    arguments.add_argument(
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="write a file for each format here; files of the same name are replaced, but neither TEXT nor any in the "
+        "folder of the recording itself",
+    )
     command.add_acoustic_model(arguments)
     return arguments
 
@@ -199,11 +206,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise command.UsageError("--format all writes several files; say where (--output-dir DIR)")
     if options.audio == options.text == "-":
         raise command.UsageError("AUDIO and TEXT are both -; give one of them as a file")
+    targets = _targets(options)
     text = _read_text(options.text)
     found = _aligned(options, text)
     _report(found)
-    _write(options, found)
+    _write(options, found, targets)
     return 0
+
+
+def _targets(options: argparse.Namespace) -> dict[str, Path]:
+    """Format -> the file to be written; none without --output-dir.
+
+    Raises:
+        asr.Error: one of them would replace what the user has written.
+    """
+    from asr.formats import FORMATS
+    from asr.outputs import ALL, check_beside, paths
+
+    if options.output_dir is None:
+        return {}
+    found = paths(options.output_dir, _name(options), FORMATS if options.format == ALL else [options.format])
+    for path in found.values():
+        if os.path.exists(path) and os.path.exists(options.text) and os.path.samefile(path, options.text):
+            raise AlignError(f"{path}: this file holds the text, and would be replaced; name another --output-dir")
+        check_beside(path, options.audio)
+    return found
+
+
+def _name(options: argparse.Namespace) -> str:
+    """The recording's name, of which those of the files are made."""
+    from asr.sources import STDIN
+
+    return "stdin" if options.audio == STDIN else Path(options.audio).stem
 
 
 def _read_text(path: str) -> str:
@@ -279,22 +313,17 @@ def _report(found: Alignment) -> None:
         )
 
 
-def _write(options: argparse.Namespace, found: Alignment) -> None:
+def _write(options: argparse.Namespace, found: Alignment, targets: Mapping[str, Path]) -> None:
     """To stdout, or to a file for each format."""
     from asr.files import replacing
-    from asr.formats import FORMATS
-    from asr.outputs import ALL
-    from asr.sources import recordings
 
-    (recording,) = recordings([options.audio])
-    name = Path(recording.name).name
     if options.output_dir is None:
-        print(_rendered(found, options.format, name), end="")
+        print(_rendered(found, options.format, _name(options)), end="")
         return
     options.output_dir.mkdir(parents=True, exist_ok=True)
-    for format in FORMATS if options.format == ALL else [options.format]:
-        with replacing(options.output_dir / f"{name}{FORMATS[format].suffix}") as file:
-            file.write(_rendered(found, format, name).encode("utf-8", "backslashreplace"))
+    for format, path in targets.items():
+        with replacing(path) as file:
+            file.write(_rendered(found, format, _name(options)).encode("utf-8", "backslashreplace"))
 
 
 def _rendered(found: Alignment, format: str, name: str) -> str:

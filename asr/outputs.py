@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr import Error
 from asr.formats import FORMATS, render, write
-from asr.sources import Recording
+from asr.sources import STDIN, Recording
 from asr.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -35,7 +38,16 @@ class Output:
 
     def exists(self, recording: Recording) -> bool:
         """Whether it is to be left out, since all its files are there."""
-        return self._skip and all(path.exists() for path in self._paths(recording).values())
+        return self._skip and all(map(os.path.exists, self._paths(recording).values()))
+
+    def checked(self, recording: Recording) -> Recording | Error:
+        """The recording, or why nothing is to be written about it; see `check_beside`."""
+        try:
+            for path in self._paths(recording).values() if self._folder is not None else ():
+                check_beside(path, recording.path)
+        except Error as error:
+            return error
+        return recording
 
     def add(self, recording: Recording, transcript: Transcript) -> None:
         """Write a transcript."""
@@ -57,7 +69,28 @@ class Output:
     def _paths(self, recording: Recording) -> dict[str, Path]:
         """Format -> file."""
         assert self._folder is not None
-        return {format: self._folder / f"{recording.name}{FORMATS[format].suffix}" for format in self._formats}
+        return paths(self._folder, recording.name, self._formats)
+
+
+def paths(folder: Path, name: str, formats: Iterable[str]) -> dict[str, Path]:
+    """Format -> the file of a recording."""
+    return {format: folder / f"{name}{FORMATS[format].suffix}" for format in formats}
+
+
+def check_beside(path: Path, recording: str) -> None:
+    """See that a file to be written replaces none beside the recording: a text there may be the user's own.
+
+    Raises:
+        asr.Error: it would.
+    """
+    if recording == STDIN or not os.path.lexists(path):
+        return
+    folder = os.path.dirname(recording) or os.curdir
+    if os.path.exists(folder) and os.path.samefile(path.parent, folder):
+        raise Error(
+            f"{path} is there already; nothing in the folder of a recording is replaced: name another --output-dir, "
+            "or move it away"
+        )
 
 
 class Progress:

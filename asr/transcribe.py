@@ -165,7 +165,11 @@ def parser() -> argparse.ArgumentParser:
         "for other programs; all takes --output-dir (default: the text in one line)",
     )
     output.add_argument(
-        "--output-dir", type=Path, metavar="DIR", help="write a file for each recording and format here"
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="write a file for each recording and format here; files of the same name are replaced, but none in the "
+        "folder of the recording itself",
     )
     output.add_argument("--skip-existing", action="store_true", help="leave out recordings whose files are there")
     output.add_argument(
@@ -195,7 +199,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         written = Output(options, _are_many(options))
         with Progress() as progress:
             status = 0
-            wanted = (each for each in recordings if isinstance(each, Error) or not written.exists(each))
+            wanted = (
+                each if isinstance(each, Error) else written.checked(each)
+                for each in recordings
+                if isinstance(each, Error) or not written.exists(each)
+            )
             results = transcribe(recognizer, reader, wanted, options.channel, options.n_best, progress)
             for recording, result in results:
                 if recording is None or isinstance(result, Error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -88,6 +89,22 @@ def test_every_format_as_a_user_writes_it(
         assert read.label == expected.label
         assert (read.start, read.end) == pytest.approx((expected.start, expected.end), abs=0.0011)
     assert "hello" in written[".srt"].read_text(encoding="utf-8").lower()
+
+
+def test_neither_the_text_nor_what_lies_beside_the_recording_is_replaced(
+    recordings: list[Path], text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = text.read_bytes()
+    (tmp_path / "texts").mkdir()
+    texts = (tmp_path / "a.txt", tmp_path / "texts" / "a.txt")
+    for path in texts:
+        path.write_bytes(content)
+    shutil.copy(recordings[2], tmp_path / "a.wav")
+    monkeypatch.chdir(tmp_path)
+    for path, out in ((texts[0], "."), (texts[1], "texts"), (texts[1], ".")):
+        with pytest.raises(asr.Error, match=r"a\.txt"):  # before anything is recognized
+            main(["a.wav", str(path), "--format", "all", "--output-dir", out, "--model", "none such"])
+        assert [each.read_bytes() for each in texts] == [content] * 2
 
 
 def test_what_the_model_cannot_write_keeps_its_place(
