@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from asr import checkpoint
+from asr import checkpoint, files
 from asr.checkpoint import Checkpoint, CheckpointError
 from asr.features import FeatureConfig
 from asr.model import AcousticModel, ModelConfig
@@ -152,8 +152,7 @@ def test_a_failed_save_keeps_the_old_file(path: Path, model: Checkpoint) -> None
 def test_full_disk(path: Path, model: Checkpoint) -> None:
     """A write that fails midway raises, and leaves the old file and nothing else."""
     before = path.read_bytes()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.symlink_to("/dev/full")
+    files.beside(path).symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(path, model)
     assert path.read_bytes() == before

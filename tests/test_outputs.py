@@ -18,6 +18,7 @@ import soundfile
 
 import asr
 from asr import audio
+from asr.files import replacing
 from asr.formats import FORMATS
 from asr.recognizer import Recognizer
 
@@ -78,7 +79,7 @@ def test_files_stay_in_their_folder_whatever_ids_say(
     manifest = tmp_path / "lists" / "test.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "deep" / "out"
-    status, _, err = transcribing("--manifest", manifest, "--format", "txt", "--output-dir", out)
+    status, _, err = transcribing("--manifest", manifest, "--format", "txt", "--output-dir", out, "--skip-existing")
     assert status == 1 and err.count("\n") == 1 and "too long" in err  # and the others are written
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.txt")}
     assert written == {"wavs/x.txt", "deep/out/wavs/x.txt", "deep/out/etc/y.txt", "deep/out/z.txt"}
@@ -202,6 +203,47 @@ def test_what_is_there_is_left_out(transcribing: Callable, tmp_path: Path, recor
     assert (out / "a.srt").read_text() == "mine" and (out / "b.srt").read_text() != "mine"
     assert transcribing(*paths, "--output-dir", out, "--format", "srt") == (0, "", "")
     assert (out / "a.srt").read_text() == (out / "b.srt").read_text()
+
+
+def test_nothing_beside_a_recording_is_replaced(
+    transcribing: Callable, tmp_path: Path, recordings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "b").mkdir()
+    for name in ("a.wav", "b/new.wav", "b/own.wav"):
+        shutil.copy(recordings[0], tmp_path / name)
+    for name in ("a.txt", "b/own.txt"):
+        (tmp_path / name).write_text("what was said")
+    monkeypatch.chdir(tmp_path)
+    status, out, err = transcribing(".", "--format", "txt", "--output-dir", tmp_path)
+    assert (status, out) == (1, "")
+    assert [line.split(" is ")[0] for line in err.splitlines()] == [
+        f"error: {tmp_path}/a.txt",
+        f"error: {tmp_path}/b/own.txt",
+    ]
+    assert {(tmp_path / name).read_text() for name in ("a.txt", "b/own.txt")} == {"what was said"}
+    assert (tmp_path / "b" / "new.txt").read_text()
+    assert transcribing(".", "--format", "txt", "--output-dir", ".", "--skip-existing") == (0, "", "")
+    assert transcribing("a.wav", "--format", "txt", "--output-dir", "out") == (0, "", "")
+
+
+def test_a_file_that_is_written_takes_the_place_of_what_it_stands_for(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    target, link, pipe = tmp_path / "there" / "target", tmp_path / "link", tmp_path / "pipe"
+    target.write_bytes(b"old")
+    link.symlink_to("there/target")
+    os.mkfifo(pipe)
+    longest = tmp_path / ("ä" * 127 + "x")  # 255 bytes, which file systems allow
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    for path in (link, pipe, longest):
+        with replacing(path) as file:
+            file.write(b"new")
+    assert link.is_symlink() and target.read_bytes() == longest.read_bytes() == os.read(reader, 10) == b"new"
+    assert pipe.is_fifo() and {path.name for path in tmp_path.iterdir()} == {"there", "link", "pipe", longest.name}
+    os.close(reader)
+    with pytest.raises(OSError, match=r"File name too long: .*/a{300}'"), replacing(tmp_path / ("a" * 300)) as file:
+        file.write(b"new")
+    with pytest.raises(ValueError, match="embedded null"), replacing(tmp_path / "a\0b"):
+        pass
 
 
 def test_a_folder_that_cannot_be_written(transcribing: Callable, tmp_path: Path, recordings: list[Path]) -> None:
