@@ -1,6 +1,7 @@
 """Labels of long recordings: what is said from when to when, read from SubRip, WebVTT and Praat's TextGrid files.
 
-SubRip (.srt) has no standard; read is what its own program writes: numbered cues, a blank line between them. WebVTT
+SubRip (.srt) has no standard; read is what its own program writes: numbered cues, a blank line between them. What
+stands behind a blank line and is no cue belongs to the one before. A cue that ends when it starts is left out. WebVTT
 (.vtt) is read as https://www.w3.org/TR/webvtt1/ defines it. In both, tags are no text, and neither are sounds: what
 stands in square brackets ("[music]"), and a cue that stands wholly in round ones or between notes ("♪").
 
@@ -11,6 +12,7 @@ text form. They may have many tiers; see `spoken` for which of them say what is 
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +33,7 @@ _SRT_TIME = r"(\d+):([0-5]\d):([0-5]\d)[,.](\d{3})"
 _VTT_TIME = r"(?:(\d{2,}):)?([0-5]\d):([0-5]\d)\.(\d{3})"
 _SRT_TIMES = re.compile(rf"{_SRT_TIME}[ \t]*-->[ \t]*{_SRT_TIME}(?:[ \t]+[XY][12]:.*)?")
 _VTT_TIMES = re.compile(rf"{_VTT_TIME}[ \t]+-->[ \t]+{_VTT_TIME}(?:[ \t]+.*)?")
+_LIKE_TIMES = re.compile(r"->|\d:\d\d:\d|\d:\d\d[,.]\d")  # a line that is meant for times, well written or not
 _VOICE = re.compile(r"<v(?:\.[^ \t>]*)?[ \t]+([^>]*)>")
 _TAG = re.compile(r"</?[A-Za-z0-9.:][^<>]*>|\{\\[^{}]*\}")  # <i>, <c.loud>, <00:01.000>; {\an8} of other formats
 _SOUND = re.compile(r"\[[^\[\]]*\]")
@@ -115,12 +118,16 @@ def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _read_srt(path: Path, text: str) -> list[Label]:
-    labels = []
+    cues: list[tuple[float, float, list[str]]] = []
     for number, lines in _blocks(text):
-        skipped = 1 if lines[0].strip().isdecimal() and len(lines) > 1 else 0
-        start, end = _times(path, number + skipped, lines[skipped], _SRT_TIMES, "00:00:01,500 --> 00:00:04,000")
-        labels += _label(start, end, " ".join(lines[skipped + 1 :]))
-    return labels
+        numbered = lines[0].strip().isdecimal()
+        if cues and not numbered and not _LIKE_TIMES.search(lines[0]):
+            cues[-1][2].extend(lines)  # behind a blank line within the cue
+            continue
+        skipped = 1 if numbered and len(lines) > 1 else 0
+        times = _times(path, number + skipped, lines[skipped], _SRT_TIMES, "00:00:01,500 --> 00:00:04,000")
+        cues.append((*times, lines[skipped + 1 :]))
+    return [label for start, end, lines in cues for label in _label(start, end, " ".join(lines))]
 
 
 def _read_vtt(path: Path, text: str) -> list[Label]:
@@ -142,13 +149,13 @@ def _read_vtt(path: Path, text: str) -> list[Label]:
 
 
 def _times(path: Path, number: int, line: str, pattern: re.Pattern[str], example: str) -> tuple[float, float]:
-    """Seconds of a line of times."""
+    """Seconds of a line of times; the end may be the start, of a cue that is never seen."""
     match = pattern.fullmatch(line.strip())
     if not match:
         raise LabelError(f"{path}, line {number}: expected times such as {example}; found {line.strip()!r:.60}")
     start, end = (_seconds(*match.groups(default="0")[first : first + 4]) for first in (0, 4))
-    if end <= start:
-        raise LabelError(f"{path}, line {number}: the end is not after the start ({line.strip()})")
+    if end < start:
+        raise LabelError(f"{path}, line {number}: the end is before the start ({line.strip()})")
     return start, end
 
 
@@ -157,7 +164,9 @@ def _seconds(hours: str, minutes: str, seconds: str, thousandths: str) -> float:
 
 
 def _label(start: float, end: float, text: str, decode: Callable[[str], str] = str) -> list[Label]:
-    """The label of a cue, or none where it has no words."""
+    """The label of a cue, or none where it has no words or no time."""
+    if start == end:
+        return []
     spoken_text = _SOUND.sub(" ", decode(_TAG.sub("", text)))
     if _SOUND_CUE.fullmatch(spoken_text.strip()):
         return []
@@ -219,7 +228,10 @@ class _Tokens:
 
     def number(self) -> float:
         """The next token, which is a number."""
-        return float(self._next(3, "a number"))
+        found = float(self._next(3, "a number"))
+        if not math.isfinite(found):
+            raise self.error("a number that is too large")
+        return found
 
     def count(self) -> int:
         """The next token, which is a number of things."""

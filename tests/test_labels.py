@@ -95,12 +95,24 @@ def test_subrip_with_tags_positions_and_sounds(tmp_path: Path) -> None:
     assert _read(tmp_path, "x.srt", text) == [(1.0, 2.0, "two lines", None), (5.0, 6.0, "1984", None)]
 
 
+def test_blank_lines_in_cues_and_cues_without_time(tmp_path: Path) -> None:
+    text = (
+        "1\n00:00:01,000 --> 00:00:02,000\nhe came\n\n\nat 5:30,\n1984\n\n"
+        "2\n00:00:03,000 --> 00:00:03,000\nnever seen\n\nnor this\n\n3\n00:00:04,000 --> 00:00:05,000\nbye\n"
+    )
+    assert _read(tmp_path, "x.srt", text) == [(1.0, 2.0, "he came at 5:30, 1984", None), (4.0, 5.0, "bye", None)]
+    text = "WEBVTT\n\n00:01.000 --> 00:01.000\nnever seen\n\n00:04.000 --> 00:05.000\nbye\n"
+    assert _read(tmp_path, "x.vtt", text) == [(4.0, 5.0, "bye", None)]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
         ("x.srt", "1\n00:00:01,000 -> 00:00:02,000\nhi\n", "line 2: expected times such as .* found '00:00:01,000 ->"),
-        ("x.srt", "1\n00:00:01,000 --> 00:00:02,000\nhi\n\nand more\n", "line 5: expected times .* 'and more'"),
-        ("x.srt", "1\n00:00:02,000 --> 00:00:01,000\nhi\n", "line 2: the end is not after the start"),
+        ("x.srt", "and more\n\n1\n00:00:01,000 --> 00:00:02,000\nhi\n", "line 1: expected times .* 'and more'"),
+        ("x.srt", "1\n00:00:01,000 --> 00:00:02,000\nhi\n\n0:00:03,000 -> 0:00:04,000\nyo", "line 5: expected times"),
+        ("x.srt", "1\n00:00:01,000 --> 00:00:02,000\nhi\n\n2\n0:03.000 0:04.000\nyo", "line 6: expected times"),
+        ("x.srt", "1\n00:00:02,000 --> 00:00:01,000\nhi\n", "line 2: the end is before the start"),
         ("x.srt", "1\n00:00:61,000 --> 00:01:01,000\nhi\n", "line 2: expected times"),
         ("x.vtt", "00:01.000 --> 00:02.000\nhi\n", "line 1: expected WEBVTT; found '00:01"),
         ("x.vtt", "WEBVTT\n00:01.000 --> 00:02.000\nhi\n", "line 2: expected an empty line"),
@@ -225,6 +237,9 @@ def test_what_is_no_textgrid_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="save it as a text file"):
         _read(tmp_path, "x.TextGrid", "ooBinaryFile\x08TextGrid")
     backwards = '"ooTextFile" "TextGrid" 0 1 <exists> 1 "IntervalTier" "a" 0 1 1 0.5 0.5 "x"'
+    for text in ('"ooTextFile" "TextGrid" 0 1 <exists> 1e999', backwards.replace("0.5 0.5", "0.5 1e999")):
+        with pytest.raises(LabelError, match="too large"):
+            _read(tmp_path, "x.TextGrid", text)
     with pytest.raises(LabelError, match=r"from 0.5 to 0.5 s; expected 0 <= start < end"):
         _read(tmp_path, "x.TextGrid", backwards)
 
