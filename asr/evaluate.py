@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Error, __version__, audio, command, corpus
+from asr import Error, __version__, audio, command, corpus, files
 from asr.batching import expected_length, length_batches
 from asr.corpus import Utterance
 from asr.evaluation import Evaluation, Report, Texts, describe
@@ -35,6 +35,7 @@ from asr.hypotheses import (
     write,
 )
 from asr.loading import find_lm, find_model
+from asr.outputs import escaped
 from asr.report import WORST, check_page_name, write_report
 from asr.report_data import report_data
 from asr.score import score
@@ -48,7 +49,8 @@ __all__ = ["Evaluation", "describe", "evaluate", "main", "parser", "report_failu
 
 AS_IS = "none"  # the normaliser that changes nothing
 MODEL_OPTIONS = (
-    *("manifest", "split", "model", "lm", "beam_size", "hotwords", "tune", "calibrate", "hypotheses_out"),
+    *("manifest", "split", "model", "lm", "beam_size", "hotwords", "hotword_weight"),
+    *("tune", "calibrate", "hypotheses_out"),
     *("device", "threads", "batch_seconds"),
 )
 
@@ -181,12 +183,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _name(lost) or status
         report = replace(report, comparison=texts.compare(others, str(options.compare)))
     report = replace(report, groups={field: texts.score_groups(found) for field, found in labels.items()})
+    print(json.dumps(report.to_dict()) if options.json else report.describe(), flush=True)
     if options.report:
         theirs = replace(texts, hypotheses=others, system=str(options.compare)) if options.compare else None
         data = report_data(report, texts, labels, theirs)
         title = _source(options).resolve().stem
         write_report(options.report, title, _facts(options, recognizer), data, recognizer, utterances)
-    print(json.dumps(report.to_dict()) if options.json else report.describe())
     return status
 
 
@@ -195,6 +197,7 @@ def check_usage(options: argparse.Namespace) -> None:
 
     Raises:
         command.UsageError: they do not; says which, and what to do.
+        OSError: what is to be written cannot be.
     """
     if options.manifest is None and options.hypotheses is None:
         raise command.UsageError(
@@ -216,6 +219,9 @@ def check_usage(options: argparse.Namespace) -> None:
             check_name(path)
     if options.report is not None:
         check_page_name(options.report)
+    for path in (options.hypotheses_out, options.report):
+        if path is not None:
+            files.check_writable(path)
 
 
 def _measured(utterance: Utterance) -> Line:
@@ -312,7 +318,7 @@ def report_failures(result: Evaluation) -> int:
 
 def _name(failures: Mapping[str, str]) -> int:
     for name, why in failures.items():
-        print(f"error: {name}: {why}; counted with all its words deleted", file=sys.stderr)
+        print(escaped(f"error: {name}: {why}; counted with all its words deleted"), file=sys.stderr)
     return command.FAILED if failures else 0
 
 

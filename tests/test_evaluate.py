@@ -329,6 +329,7 @@ def test_the_dev_texts_of_a_run_are_scored_alone(tmp_path: Path, capsys: pytest.
         (["--references", "r.trn"], "name what to score"),
         (["--hypotheses", "h.trn", "--manifest", "m.jsonl", "--model", "en"], "leave out --manifest, --model"),
         (["--hypotheses", "h.trn", "--device", "cuda", "--threads", "4"], "leave out --device, --threads"),
+        (["--hypotheses", "h.trn", "--hotword-weight", "4"], "leave out --hotword-weight"),
         (["--hypotheses", "h.trn", "--lm", "x", "--tune", "--hypotheses-out", "o"], "--lm, --tune, --hypotheses-out"),
         (["--manifest", "m.jsonl", "--references", "r.trn"], "--references belongs to --hypotheses"),
         (["--manifest", "m.jsonl", "--normalizer", "none"], "--normalizer none belongs to --hypotheses"),
@@ -343,6 +344,31 @@ def test_names_of_files_are_checked_before_the_work(tmp_path: Path) -> None:
     for option in ("--hypotheses-out", "--compare"):
         with pytest.raises(asr.Error, match=r"x\.txt: expected a name that ends in \.jsonl or \.trn"):
             evaluate.main(["--model", "no such model", "--manifest", "none.jsonl", option, str(tmp_path / "x.txt")])
+
+
+def test_a_report_that_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for option, name in (("--report", "r.html"), ("--hypotheses-out", "h.jsonl")):
+        path = tmp_path / "file" / name
+        with pytest.raises(OSError, match="file"):
+            evaluate.main(["--model", "no such model", "--manifest", "none.jsonl", option, str(path)])
+
+
+def test_odd_ids_keep_to_their_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said, heard = tmp_path / "said.jsonl", tmp_path / "heard.jsonl"
+    said.write_text("".join(json.dumps({"id": name, "text": "one"}) + "\n" for name in ("a\x1b[31m\nb", "c")))
+    heard.write_text('{"id": "c", "text": "one"}\n')
+    assert evaluate.main(["--hypotheses", str(heard), "--references", str(said)]) == 1
+    assert capsys.readouterr().err.startswith("error: a\\x1b[31m\\nb: no hypothesis in ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+def test_a_report_that_fails_costs_no_figures(said: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.html").symlink_to("/dev/full")
+    arguments = ["--hypotheses", said, "--references", said, "--report", tmp_path / "r.html", "--json"]
+    with pytest.raises(OSError, match="No space left"):
+        evaluate.main(list(map(str, arguments)))
+    assert json.loads(capsys.readouterr().out)["wer"] == 0
 
 
 def test_texts_alone_need_no_torch(said: Path) -> None:

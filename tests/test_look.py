@@ -85,7 +85,7 @@ def test_every_kind_of_trouble_is_found_where_it_is(tmp_path: Path, cache: None)
     train = [
         *usual,
         Utterance("copy", tmp_path / "copy.wav", usual[3].text.upper() + "!"),
-        Utterance("gone", tmp_path / "gone.wav", "alpha bravo x"),
+        Utterance("gone\x1b[31m\n", tmp_path / "gone.wav", "alpha bravo x"),
         _say(tmp_path, "hush", "alpha bravo y", _speechlike(1.2, 90, level=1e-4)),
         _say(tmp_path, "loud", "alpha bravo z", np.clip(_speechlike(1.2, 91, level=3.0), -1, 1)),
         _say(tmp_path, "long-text", "alpha bravo " * 12, _speechlike(1.2, 92)),
@@ -100,7 +100,7 @@ def test_every_kind_of_trouble_is_found_where_it_is(tmp_path: Path, cache: None)
     ]
     seen, _ = _look(tmp_path, train, dev)
     assert _found(seen) == {
-        "unreadable audio": {"gone"},
+        "unreadable audio": {"gone\x1b[31m\n"},
         "empty text": {"wordless"},
         "repeated": {"copy"},
         "in dev and in training": {"leak"},
@@ -119,6 +119,7 @@ def test_every_kind_of_trouble_is_found_where_it_is(tmp_path: Path, cache: None)
     printed = page(seen, None, "dev: as it was", ["steps=3: enough"])
     for name in ("gone", "wordless", "copy", "leak", "hush", "loud", "long-text", "short-text", "steps=3: enough"):
         assert name in printed
+    assert "gone\\x1b[31m\\n: " in printed and "\x1b" not in printed
     assert max(map(len, printed.splitlines())) < 200
     json.dumps(seen.to_dict())
 

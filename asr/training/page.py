@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from asr.outputs import escaped
 from asr.training.look import Look, Part
 from asr.training.suspects import KIND, Suspects
 
@@ -31,9 +32,8 @@ def page(look: Look, suspects: Suspects | None, split: str, choices: Sequence[st
         split: how the dev set was chosen.
         choices: settings, with reasons.
     """
-    return "\n".join(
-        ["", *_sizes(look, split), "", *_texts(look), "", *_findings(look, suspects), "", *_choices(choices)]
-    )
+    lines = ["", *_sizes(look, split), "", *_texts(look), "", *_findings(look, suspects), "", *_choices(choices)]
+    return "\n".join(map(escaped, lines))  # ids and errors hold whatever a manifest has
 
 
 def _sizes(look: Look, split: str) -> Iterator[str]:
