@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FAILED = 1  # some input could not be processed
 USAGE = 2  # the command line itself is wrong (argparse uses it too)
+LISTS = (".txt", ".tsv", ".csv")  # what ends so is a file of hot words, and no hot word
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -73,7 +74,13 @@ def add_acoustic_model(arguments: argparse.ArgumentParser) -> None:
 
 
 def load_model(options: argparse.Namespace) -> Recognizer:
-    """The recognizer that the options of `add_model` ask for."""
+    """The recognizer that the options of `add_model` ask for.
+
+    Raises:
+        UsageError: a weight without hot words.
+    """
+    if options.hotword_weight != HOT_WEIGHT and not options.hotwords:
+        raise UsageError("--hotword-weight belongs to --hotwords")
     hot = hot_words(options.hotwords, options.hotword_weight) if options.hotwords else {}
     return load(options.model, options.lm, options.beam_size, hot, **_work(options))
 
@@ -92,10 +99,12 @@ def hot_words(given: str, weight: float) -> dict[str, float]:
     """Hot phrases with their weights, from a file or a list with commas.
 
     Raises:
-        asr.Error: the file is not text, or what stands after a tab is no number.
+        asr.Error: the file is not there or not text, or what stands after a tab is no number.
     """
     path = Path(given)
-    if not path.is_file():
+    if not os.path.isfile(given):
+        if "," not in given and (os.path.dirname(given) or path.suffix.lower() in LISTS):
+            raise Error(f"{given}: no such file of hot words; expected a file, or words with commas between them")
         return {phrase.strip(): weight for phrase in given.split(",") if phrase.strip()}
     found = {}
     try:

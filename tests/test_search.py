@@ -74,6 +74,8 @@ def test_hot_words_are_heard(
     [
         (["--hotwords", "42"], "hot word '42': the model does not write '4', '2'"),
         (["--hotwords", "cat", "--beam-size", "1"], "hot words need beam search"),
+        (["--hotwords", "nosuch_names.txt"], "nosuch_names.txt: no such file of hot words"),
+        (["--hotwords", "lists/names"], "lists/names: no such file of hot words"),
         (["--lm", "nowhere.lm"], "language model 'nowhere.lm': no such file"),
     ],
 )
@@ -89,6 +91,8 @@ def test_a_weight_that_is_no_number_is_named(model: Path, recordings: list[Path]
     words.write_text("cat\tvery\n", encoding="utf-8")
     with pytest.raises(asr.Error, match=r"hot.txt, line 1: 'very' is no weight"):
         transcribe([str(recordings[0]), "--model", str(model), "--hotwords", str(words)])
+    with pytest.raises(UsageError, match="--hotword-weight belongs to --hotwords"):
+        transcribe([str(recordings[0]), "--model", str(model), "--hotword-weight", "4"])
 
 
 def test_a_language_model_of_other_letters_is_refused(model: Path) -> None:
