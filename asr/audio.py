@@ -57,9 +57,14 @@ def load(source: Source, offset: float = 0.0, duration: float | None = None) -> 
         AudioError: missing, a folder, empty, without samples, cut, damaged, not audio, NaN, infinite or
             impossibly loud samples, or a part outside of the recording.
     """
-    with _naming(source), opened(source) as reader:
-        start, stop = _part(offset, duration, reader)
-        return _assembled(_resampled(_mono_blocks(reader, start, stop), reader.rate))
+    with naming(source), opened(source) as reader:
+        return load_part(reader, offset, duration)
+
+
+def load_part(reader: Reader, offset: float, duration: float | None) -> Samples:
+    """As `load`, of a recording that is open."""
+    start, stop = _part(offset, duration, reader)
+    return _assembled(_resampled(_mono_blocks(reader, start, stop), reader.rate))
 
 
 @dataclass(frozen=True)
@@ -91,13 +96,18 @@ def stream(
     Raises:
         AudioError: as `load`; or it has no such channel.
     """
-    with _naming(source), opened(source) as reader:
-        if channel is not None and not 1 <= channel <= reader.channels:
-            raise AudioError(f"channel {channel} of a recording that has {reader.channels}; choose one that it has")
-        start, stop = _part(offset, duration, reader)
-        blocks = _resampled(_mono_blocks(reader, start, stop, channel), reader.rate)
-        seconds = None if stop is None else (stop - start) / reader.rate
-        yield Stream(seconds, reader.channels, _never_empty(blocks))
+    with naming(source), opened(source) as reader:
+        yield stream_part(reader, channel, offset, duration)
+
+
+def stream_part(reader: Reader, channel: int | None, offset: float, duration: float | None) -> Stream:
+    """As `stream`, of a recording that is open."""
+    if channel is not None and not 1 <= channel <= reader.channels:
+        raise AudioError(f"channel {channel} of a recording that has {reader.channels}; choose one that it has")
+    start, stop = _part(offset, duration, reader)
+    blocks = _resampled(_mono_blocks(reader, start, stop, channel), reader.rate)
+    seconds = None if stop is None else (stop - start) / reader.rate
+    return Stream(seconds, reader.channels, _never_empty(blocks))
 
 
 def _never_empty(blocks: Iterable[Samples]) -> Iterator[Samples]:
@@ -115,7 +125,7 @@ def duration(source: Source) -> float:
     Raises:
         AudioError: as `load`, for all that shows without decoding.
     """
-    with _naming(source), opened(source) as reader:
+    with naming(source), opened(source) as reader:
         frames = reader.frames
         if frames is None:
             frames = sum(len(block) for block in _mono_blocks(reader))
@@ -239,7 +249,7 @@ def _mono_blocks(
     Args:
         channel: one channel, from 1; None: the mean of all.
     """
-    position = reader.skip(start) if start else 0
+    position = reader.seek(start)
     step = max(1, BLOCK // reader.channels)
     while stop is None or position < stop:
         block = reader.read(step if stop is None else min(step, stop - position))
@@ -262,7 +272,7 @@ def _check_end(reader: Reader, start: int, stop: int | None, position: int) -> N
 
 
 @contextlib.contextmanager
-def _naming(source: Source) -> Iterator[None]:
+def naming(source: Source) -> Iterator[None]:
     """Name the recording in every AudioError."""
     try:
         yield

@@ -11,7 +11,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol
 
@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from asr.containers import RESCUE, UNSTATED, AudioError, checked
+from asr.containers import RESCUE, UNSTATED, AudioError, checked, unheard
 
 LOWEST_RATE = 1_000  # Hz: less holds no speech, and a few bytes at 1 Hz would fill the memory
 BLOCK = 1 << 16  # samples of all channels decoded at a time: a long file never lies in memory at its own rate
@@ -36,17 +36,21 @@ class Reader(Protocol):
     rate: int  # Hz
     channels: int
     frames: int | None  # samples per channel; None: not known before the end
+    can_seek: bool  # else `seek` is for the start of reading alone: it decodes all that lies before
 
-    def skip(self, frames: int) -> int:
-        """Go on by `frames`, or to the end; how far it went."""
+    def seek(self, frame: int) -> int:
+        """Go to a frame, or to the end; where it is then."""
 
     def read(self, frames: int) -> Samples:
         """The next (up to `frames`, channels) samples; none at the end."""
 
 
 @contextlib.contextmanager
-def opened(source: Source) -> Iterator[Reader]:
+def opened(source: Source, alive: Callable[[], None] = unheard) -> Iterator[Reader]:
     """The decoder for a recording, which is checked first.
+
+    Args:
+        alive: called again and again while it is checked.
 
     Raises:
         AudioError: as `asr.audio.load`, for all that shows before decoding; without the recording's name.
@@ -54,7 +58,7 @@ def opened(source: Source) -> Iterator[Reader]:
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(_seekable(source))
         try:
-            reader: Reader = _SoundfileReader(stack.enter_context(_Sequential(_Callbacks(checked(stream)))))
+            reader: Reader = _SoundfileReader(stack.enter_context(_Sequential(_Callbacks(checked(stream, alive)))))
         except (soundfile.SoundFileError, _UseFfmpeg) as error:
             program, path = _find_ffmpeg(error), stack.enter_context(_on_disk(source, stream))
             reader = stack.enter_context(_ffmpeg(program, path, _text(error)))
@@ -70,7 +74,7 @@ def possible_rate(rate: float) -> float:
 
 
 def _read_away(reader: Reader, frames: int) -> int:
-    """`Reader.skip` where it takes decoding."""
+    """Go on by `frames`, or to the end, by decoding; how far it went."""
     position = 0
     while position < frames:
         block = reader.read(min(frames - position, max(1, BLOCK // reader.channels)))
@@ -115,18 +119,19 @@ class _SoundfileReader:
         self.rate = file.samplerate
         self.channels = file.channels
         self.frames = file.frames if file.frames < UNSTATED else None
+        # After a seek the mp3 decoder gives silence until it has enough bits.
+        self.can_seek = self.frames is not None and soundfile.SoundFile.seekable(file) and file.format != "MP3"
+        self._begun = False
 
-    def skip(self, frames: int) -> int:
-        # After a seek the mp3 decoder gives silence until it has enough bits, and the opus one needs some time
-        # to be exact again.
-        can_seek = soundfile.SoundFile.seekable(self._file) and self._file.format != "MP3"
-        if self.frames is None or not can_seek:
-            return _read_away(self, frames)
-        with _decoding():
-            start = self._file.seek(max(0, frames - _PREROLL * self.rate))
-        return start + _read_away(self, frames - start)
+    def seek(self, frame: int) -> int:
+        if not self.can_seek or (frame == 0 and not self._begun):
+            return _read_away(self, frame)
+        with _decoding():  # a bit before it, since the opus decoder needs some time to be exact again
+            start = self._file.seek(max(0, frame - _PREROLL * self.rate))
+        return start + _read_away(self, frame - start)
 
     def read(self, frames: int) -> Samples:
+        self._begun = True
         with _decoding():
             return self._file.read(frames, dtype="float32", always_2d=True)
 
@@ -166,6 +171,7 @@ def _ffmpeg(program: str, path: Path, why: str) -> Iterator[_FfmpegReader]:
 
 class _FfmpegReader:
     frames = None
+    can_seek = False
 
     def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes], why: str) -> None:
         assert process.stdout is not None  # it is a pipe
@@ -178,8 +184,8 @@ class _FfmpegReader:
         start, _, _, self.rate, self.channels = struct.unpack(">5I", header[4:])
         self._output.read(start - len(header))
 
-    def skip(self, frames: int) -> int:
-        return _read_away(self, frames)
+    def seek(self, frame: int) -> int:
+        return _read_away(self, frame)
 
     def read(self, frames: int) -> Samples:
         data = self._output.read(frames * self.channels * 4)

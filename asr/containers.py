@@ -24,10 +24,13 @@ import os
 import re
 import struct
 import zlib
+from bisect import bisect
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import BinaryIO
 
-from asr import Error
+from asr import Error, mp3
 
 UNSTATED = 1 << 62  # numbers of frames and 64-bit sizes from here on mean "not known"
 RESCUE = "copy or download it again, or keep what is left of it with `ffmpeg -i FILE rescued.wav`"
@@ -37,13 +40,20 @@ class AudioError(Error):
     """A recording that cannot be read: names it and says what was found, what was expected and what to do."""
 
 
-def checked(stream: BinaryIO) -> BinaryIO:
+def unheard() -> None:
+    """What is told that the work goes on, where nobody waits to hear it."""
+
+
+def checked(stream: BinaryIO, alive: Callable[[], None] = unheard) -> BinaryIO:
     """The stream, at its start, for libsndfile to open; another one in its place where libsndfile needs help.
+
+    Args:
+        alive: called again and again while a long file is gone through.
 
     Raises:
         AudioError: it was cut or damaged.
     """
-    stream = _after_id3(stream)
+    stream = _after_id3(stream, alive)
     start = stream.read(8)
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
@@ -54,23 +64,82 @@ def checked(stream: BinaryIO) -> BinaryIO:
     elif start == b"NIST_1A\n":
         _check_nist(stream, size)
     elif start.startswith(b"OggS"):
-        _check_ogg(stream.read())
-    elif _mp3_frame_size(start, 0):
-        stream = io.BytesIO(_whole_mp3(stream.read()))
+        _check_ogg(stream, size, alive)
+    elif mp3.frame_size(start):
+        stream = _whole_mp3(stream, size, alive)
     stream.seek(0)
     return stream
 
 
-def _after_id3(stream: BinaryIO) -> BinaryIO:
+_WINDOW = 1 << 16  # bytes of a file that are looked at together: whole files never lie in memory
+
+
+def _after_id3(stream: BinaryIO, alive: Callable[[], None]) -> BinaryIO:
     """Leave out ID3 tags at the start and zeros after them: libsndfile loses samples of a wav behind them."""
-    start = stream.read(10)
-    stream.seek(0)
-    if not _tag_size(start, 0):
-        return stream
-    data, at = stream.read(), 0
-    while size := _tag_size(data, at):
+    at = 0
+    while size := mp3.tag_size(_bytes_at(stream, at, 16)):
         at += size
-    return io.BytesIO(data[at:].lstrip(b"\0"))
+    end = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    if not at:
+        return stream
+    while at < end and not (rest := _bytes_at(stream, at, _WINDOW).lstrip(b"\0")):
+        at += _WINDOW
+        alive()
+    zeros = min(_WINDOW, end - at) - len(rest) if at < end else 0
+    return _joined(stream, [(at + zeros, end)])
+
+
+def _bytes_at(stream: BinaryIO, at: int, count: int) -> bytes:
+    stream.seek(at)
+    return stream.read(count)
+
+
+def _joined(stream: BinaryIO, parts: list[tuple[int, int]], head: bytes = b"") -> BinaryIO:
+    return io.BufferedReader(_Joined(stream, parts, head), _WINDOW)
+
+
+class _Joined(io.RawIOBase):
+    """Parts of a stream, one after the other, behind bytes of our own; nothing of it lies in memory.
+
+    Args:
+        parts: where each begins and ends in the stream.
+    """
+
+    def __init__(self, stream: BinaryIO, parts: list[tuple[int, int]], head: bytes) -> None:
+        self._stream, self._head, self._at = stream, head, 0
+        self._parts = [(start, stop) for start, stop in parts if start < stop]
+        self._ends = list(accumulate((stop - start for start, stop in self._parts), initial=len(head)))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        at = offset + (0, self._at, self._ends[-1])[whence]
+        if at < 0:
+            raise ValueError(f"there is nothing at byte {at}")
+        self._at = at
+        return at
+
+    def readinto(self, buffer: memoryview) -> int:
+        data = self._next(len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def _next(self, count: int) -> bytes:
+        """Up to so many bytes of the part in which we are; none at the end."""
+        number = bisect(self._ends, self._at)
+        if not number:
+            return self._head[self._at : self._at + count]
+        if number > len(self._parts):
+            return b""
+        into = self._at - self._ends[number - 1]
+        start, stop = self._parts[number - 1]
+        return _bytes_at(self._stream, start + into, min(count, stop - start - into))
 
 
 def _require(needed: int, size: int) -> None:
@@ -156,38 +225,44 @@ _OGG_FIRST, _OGG_LAST = 2, 4  # flags of a logical stream's first and last page
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _check_ogg(data: bytes) -> None:
+def _check_ogg(stream: BinaryIO, total: int, alive: Callable[[], None]) -> None:
     """Walk all pages: none may be missing, damaged or out of order, up to the last of each logical stream."""
     following: dict[int, int] = {}  # streams that are not at their end, and the number of their next page
     at, ended = 0, False
-    while following or data.startswith(b"OggS", at):
-        size, flags, stream, number = _ogg_page(data, at)
+    while (head := stream.read(27)).startswith(b"OggS") or following:
+        size, flags, serial, number = _ogg_page(head, stream, at, total)
         if flags & _OGG_FIRST and ended:
             raise AudioError("several ogg files joined into one; expected one: give each by itself")
-        if number != following.get(stream, 0 if flags & _OGG_FIRST else -1):
+        if number != following.get(serial, 0 if flags & _OGG_FIRST else -1):
             raise AudioError(f"damaged: the ogg page at byte {at} follows one that is missing; {RESCUE}")
-        following[stream] = number + 1
+        following[serial] = number + 1
         if flags & _OGG_LAST:
             ended = True
-            del following[stream]
+            del following[serial]
         at += size
+        alive()
 
 
-def _ogg_page(data: bytes, at: int) -> tuple[int, int, int, int]:
-    """A page's size in bytes, flags, stream and number.
+def _ogg_page(head: bytes, stream: BinaryIO, at: int, total: int) -> tuple[int, int, int, int]:
+    """A page's size in bytes, flags, logical stream and number; reads on to its end.
+
+    Args:
+        head: the first 27 bytes of the page, or what is left of it.
+        at: where it is in the file.
+        total: bytes of the file.
 
     Raises:
         AudioError: it is not there, not complete, or its checksum is wrong.
     """
-    head = data[at : at + 27].ljust(27, b"\0")
-    flags, stream, number, checksum, segments = struct.unpack("<5xB8xIIIB", head)
-    size = 27 + segments + sum(data[at + 27 : at + 27 + segments])
-    if at + size > len(data):
-        raise AudioError(f"cut short: {len(data)} bytes, without the page marked as the last; {RESCUE}")
-    body = data[at + 26 : at + size]
-    if not head.startswith(b"OggS") or _ogg_checksum(head[:22] + bytes(4) + body) != checksum:
+    flags, serial, number, checksum, segments = struct.unpack("<5xB8xIIIB", head.ljust(27, b"\0"))
+    sizes = stream.read(segments)
+    size = 27 + segments + sum(sizes)
+    if at + size > total:
+        raise AudioError(f"cut short: {total} bytes, without the page marked as the last; {RESCUE}")
+    page = head[:22] + bytes(4) + head[26:] + sizes + stream.read(sum(sizes))
+    if not head.startswith(b"OggS") or _ogg_checksum(page) != checksum:
         raise AudioError(f"damaged: the ogg page at byte {at} has a wrong checksum; {RESCUE}")
-    return size, flags, stream, number
+    return size, flags, serial, number
 
 
 def _ogg_checksum(page: bytes) -> int:
@@ -196,107 +271,27 @@ def _ogg_checksum(page: bytes) -> int:
     return int(f"{checksum:032b}"[::-1], 2)
 
 
-# MP3: MPEG-1, 2 and 2.5 Layer III, ISO/IEC 11172-3 and 13818-3
+# MP3
 
-_MPEG1, _RESERVED, _LAYER3, _MONO = 3, 1, 1, 3  # values of header fields
-_MP3_KBITS = {  # kbit/s by bitrate field, from 1 on
-    True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG-1
-    False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_MP3_RATES = {  # Hz by version
-    3: (44_100, 48_000, 32_000),
-    2: (22_050, 24_000, 16_000),
-    0: (11_025, 12_000, 8_000),
-}
 _JUNK = 4096  # bytes that may follow the last frame, if the file states how many frames it has
 
 
-def _tag_size(data: bytes, at: int) -> int:
-    """Bytes of the tag that starts at `at`; 0 if none does."""
-    if data.startswith(b"ID3", at) and at + 10 <= len(data):
-        size = 0
-        for byte in data[at + 6 : at + 10]:  # seven bits a byte
-            size = size << 7 | byte & 0x7F
-        return size + (20 if data[at + 5] & 0x10 else 10)
-    if data.startswith(b"APETAGEX", at) and at + 16 <= len(data):
-        return 32 + int.from_bytes(data[at + 12 : at + 16], "little")
-    return 128 if data.startswith(b"TAG", at) else 0
-
-
-def _mp3_frame_size(data: bytes, at: int) -> int:
-    """Bytes of the Layer III frame whose header is at `at`; 0 if there is none."""
-    if data[at : at + 1] != b"\xff" or at + 4 > len(data):
-        return 0
-    kind, numbers = data[at + 1], data[at + 2]
-    version, layer = kind >> 3 & 3, kind >> 1 & 3
-    bitrate, rate, padding = numbers >> 4, numbers >> 2 & 3, numbers >> 1 & 1
-    if kind < 0xE0 or version == _RESERVED or layer != _LAYER3 or not 0 < bitrate < 15 or rate == 3:
-        return 0
-    mpeg1 = version == _MPEG1
-    bits = _MP3_KBITS[mpeg1][bitrate - 1] * 1000
-    return (144 if mpeg1 else 72) * bits // _MP3_RATES[version][rate] + padding
-
-
-def _mp3_frames(data: bytes) -> tuple[list[bytes], int]:
-    """All frames from the start on, and where they end; tags between them are left out."""
-    frames, at = [], 0
-    while at < len(data):
-        size = _mp3_frame_size(data, at)
-        if size and at + size <= len(data):
-            frames.append(data[at : at + size])
-        elif size or not (size := _tag_size(data, at)):
-            break
-        at += size
-    return frames, at
-
-
-def _whole_mp3(data: bytes) -> bytes:
+def _whole_mp3(stream: BinaryIO, size: int, alive: Callable[[], None]) -> BinaryIO:
     """An mp3 that states how many frames it has: else libsndfile guesses, and reads no more than that.
 
     Raises:
         AudioError: there are fewer frames than it states, or something else between or after them.
     """
-    frames, end = _mp3_frames(data)
-    sound = [frame for frame in frames if _mp3_is_sound(frame)]
-    if len(sound) < 2:
-        return data  # not mp3 after all: soundfile or ffmpeg knows
-    stated = _mp3_stated(frames[0])
-    if stated == len(sound) and len(data) - end <= _JUNK:
-        return data
-    if end < len(data) or stated > len(sound) + 1:  # some encoders count the frame that states it too
+    frames = mp3.frames(stream, size, alive)
+    if frames.count < 2:
+        return stream  # not mp3 after all: soundfile or ffmpeg knows
+    stated = mp3.stated(frames.first)
+    if stated == frames.count and size - frames.end <= _JUNK:
+        return stream
+    if frames.end < size or stated > frames.count + 1:  # some encoders count the frame that states it too
         expected = f"{stated} frames" if stated else "complete frames up to its end"
         raise AudioError(
-            f"damaged or cut short: {len(sound)} good mp3 frames up to byte {end} of {len(data)}; "
+            f"damaged or cut short: {frames.count} good mp3 frames up to byte {frames.end} of {size}; "
             f"expected {expected}: {RESCUE}"
         )
-    return _mp3_length_frame(sound[0], len(sound)) + b"".join(sound)
-
-
-def _mp3_tag_place(frame: bytes) -> int:
-    """Where a frame's Xing or Info tag would stand: after four bytes of header and empty side information."""
-    mpeg1, mono = frame[1] >> 3 & 3 == _MPEG1, frame[3] >> 6 == _MONO
-    return 4 + ((17 if mono else 32) if mpeg1 else (9 if mono else 17))
-
-
-def _mp3_is_sound(frame: bytes) -> bool:
-    """False for a frame with a Xing or Info tag, which states the length instead of holding sound."""
-    at = _mp3_tag_place(frame)
-    return frame[at : at + 4] not in (b"Xing", b"Info")
-
-
-def _mp3_stated(frame: bytes) -> int:
-    """The number of frames that the first frame states; 0 if it states none."""
-    at = _mp3_tag_place(frame) + 4
-    flags = int.from_bytes(frame[at : at + 4], "big")
-    return 0 if _mp3_is_sound(frame) or not flags & 1 else int.from_bytes(frame[at + 4 : at + 8], "big")
-
-
-def _mp3_length_frame(like: bytes, count: int) -> bytes:
-    """A frame that states a number of frames, of the same kind as the given one."""
-    # without checksum, at the highest bitrate, not padded
-    header = bytes([0xFF, like[1] | 1, 0xE0 | like[2] & 0x0C, like[3]])
-    frame = bytearray(_mp3_frame_size(header, 0))
-    frame[:4] = header
-    at = _mp3_tag_place(frame)
-    frame[at : at + 12] = b"Info" + struct.pack(">II", 1, count)
-    return bytes(frame)
+    return _joined(stream, frames.parts, mp3.length_frame(frames.like, frames.count))

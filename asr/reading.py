@@ -3,9 +3,11 @@
 What reads audio formats is old C code, and recordings come from anywhere. The command line therefore lets a child
 decode them, with a limit on its memory and on how long it may be silent, and starts another where a file has ended it.
 
-A request is a line of JSON on the child's stdin. The answer on its stdout is, each with its length in front (uint32,
-little-endian): JSON with `duration` and `channels`, or with `error`; then blocks of float32 samples, an empty block at
-the end, and JSON again, with `error` if the recording went wrong on the way.
+A request is a line of JSON on the child's stdin. The answer on its stdout are messages, each with its kind and length
+in front (a byte, and uint32, little-endian): JSON with `duration` and `channels`, or with `error`; then blocks of
+float32 samples; and JSON again, with `error` if the recording went wrong on the way. Between them empty messages say
+that the child is at work, which it may be for long where a part lies far into a recording. The recording stays open for
+the parts of it that may be asked for next, see `asr.tape`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -25,11 +28,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from asr.audio import AudioError, Samples, Stream, stream
+from asr.audio import AudioError, Samples, Stream
+from asr.tape import Tape
 
 MEMORY = 4 << 30  # bytes of address space that the child may take
 PATIENCE = 120.0  # s without a byte from the child: it hangs
-_LENGTH = struct.Struct("<I")  # bytes
+_ALIVE_EVERY = 1.0  # s at least between two signs of life
+_HEAD = struct.Struct("<cI")  # what a message is, and its bytes
+_JSON, _SAMPLES, _ALIVE = b"j", b"s", b"a"
 
 
 class Reader:
@@ -65,7 +71,7 @@ class Reader:
         state = {"ended": False}
         try:
             self._send(path, request)
-            header = json.loads(self._part(path))
+            header = json.loads(self._message(path)[1])
             state["ended"] = "error" in header
             _raise(header)
             yield Stream(header["duration"], header["channels"], self._blocks(path, state))
@@ -74,11 +80,12 @@ class Reader:
                 self._stop()
 
     def _blocks(self, path: str, state: dict[str, bool]) -> Iterator[Samples]:
-        while block := self._part(path):
-            yield np.frombuffer(block, np.float32)
-        last = json.loads(self._part(path))
+        kind, data = self._message(path)
+        while kind == _SAMPLES:
+            yield np.frombuffer(data, np.float32)
+            kind, data = self._message(path)
         state["ended"] = True
-        _raise(last)
+        _raise(json.loads(data))
 
     def _command(self) -> list[str]:
         return [sys.executable, "-c", "from asr.reading import serve; serve()"]
@@ -110,9 +117,12 @@ class Reader:
         except BrokenPipeError:
             raise self._crashed(path) from None
 
-    def _part(self, path: str) -> bytes:
-        """The next part of the answer."""
-        return self._read(path, _LENGTH.unpack(self._read(path, _LENGTH.size))[0])
+    def _message(self, path: str) -> tuple[bytes, bytes]:
+        """The next message of the answer that says something: what it is, and what it holds."""
+        while True:
+            kind, length = _HEAD.unpack(self._read(path, _HEAD.size))
+            if kind != _ALIVE:
+                return kind, self._read(path, length)
 
     def _read(self, path: str, count: int) -> bytes:
         """So many bytes from the child."""
@@ -166,36 +176,71 @@ def serve() -> None:
     """The child: answers requests until its stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
     _limit_memory()
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    answers = _Answers(os.fdopen(os.dup(1), "wb", buffering=0))
     _silence_libraries()
     with contextlib.suppress(BrokenPipeError):  # the parent has been killed
         for line in sys.stdin.buffer:
             request = json.loads(line)
-            _answer(answers, os.fsdecode(bytes.fromhex(request.pop("path"))), request)
+            answers.answer(os.fsdecode(bytes.fromhex(request.pop("path"))), request)
 
 
-def _answer(answers: IO[bytes], path: str, part: dict[str, Any]) -> None:
-    begun, problem = False, {}
+class _Answers:
+    """What the child says, and the recording that it has open."""
+
+    def __init__(self, output: IO[bytes]) -> None:
+        self._output = output
+        self._last = time.monotonic()
+        self._tape = Tape("")
+        self._state: tuple[object, ...] | None = None
+
+    def answer(self, path: str, part: dict[str, Any]) -> None:
+        """Send a part of a recording."""
+        problem = {}
+        try:
+            with self._tape_of(path).stream(**part) as recording:
+                self._say(_JSON, _json({"duration": recording.duration, "channels": recording.channels}))
+                for block in recording.blocks:
+                    if len(block):
+                        self._say(_SAMPLES, np.ascontiguousarray(block).tobytes())
+        except AudioError as error:
+            problem = {"error": str(error)}
+        except (OSError, MemoryError) as error:
+            self._tape.close()
+            problem = {"error": f"{path}: it cannot be read: {str(error) or 'it takes more memory than there is'}"}
+        if part["duration"] is None:  # nothing comes behind
+            self._tape.close()
+        self._say(_JSON, _json(problem))
+
+    def _tape_of(self, path: str) -> Tape:
+        """The recording as it is open, if it is this one and still the same file."""
+        state = _state(path)
+        if state is None or state != self._state:
+            self._tape.close()
+            self._tape, self._state = Tape(path, self._alive), state
+        return self._tape
+
+    def _alive(self) -> None:
+        if time.monotonic() - self._last >= _ALIVE_EVERY:
+            self._say(_ALIVE, b"")
+
+    def _say(self, kind: bytes, data: bytes) -> None:
+        rest = memoryview(_HEAD.pack(kind, len(data)) + data)
+        while rest:
+            rest = rest[self._output.write(rest) :]
+        self._last = time.monotonic()
+
+
+def _state(path: str) -> tuple[object, ...] | None:
+    """What tells a file from another one that has come to its place; None where there is none."""
     try:
-        with stream(path, **part) as recording:
-            _tell(answers, json.dumps({"duration": recording.duration, "channels": recording.channels}).encode())
-            begun = True
-            for block in recording.blocks:
-                if len(block):
-                    _tell(answers, np.ascontiguousarray(block).tobytes())
-    except AudioError as error:
-        problem = {"error": str(error)}
-    except (OSError, MemoryError) as error:
-        problem = {"error": f"{path}: it cannot be read: {str(error) or 'it takes more memory than there is'}"}
-    if begun:
-        _tell(answers, b"")
-    _tell(answers, json.dumps(problem).encode())
+        found = os.stat(path)
+        return path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    except (OSError, ValueError):
+        return None
 
 
-def _tell(answers: IO[bytes], part: bytes) -> None:
-    rest = memoryview(_LENGTH.pack(len(part)) + part)
-    while rest:
-        rest = rest[answers.write(rest) :]
+def _json(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer).encode()
 
 
 def _silence_libraries() -> None:

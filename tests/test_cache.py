@@ -172,13 +172,13 @@ def test_what_could_not_be_read_and_now_can_is_decoded(tmp_path, monkeypatch):
     """A file that stays as it is: ffmpeg has come, which can read it."""
     utterances = [write(tmp_path / "1.wav", noise(1, 1)), write(tmp_path / "2.wav", noise(1, 2))]
 
-    def load(path, *arguments):
-        if path.stem == "2":
-            raise audio.AudioError(f"{path}: no ffmpeg")
+    def load(tape, *arguments):
+        if tape.path.stem == "2":
+            raise audio.AudioError(f"{tape.path}: no ffmpeg")
         return np.ones(10, np.float32)
 
     with monkeypatch.context() as before:
-        before.setattr("asr.training.cache.audio.load", load)
+        before.setattr("asr.tape.Tape.load", load)
         first = open_cache(utterances, tmp_path / "cache")
         assert open_cache(utterances, tmp_path / "cache").path == first.path
     after = open_cache(utterances, tmp_path / "cache")

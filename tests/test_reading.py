@@ -22,25 +22,29 @@ import os, signal, time
 import numpy as np
 import asr.reading as reading
 
-original = reading.stream
+reading._ALIVE_EVERY = 0.0  # every sign of life
 
-def faulty(path, **part):
-    if "segfault" in path:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if "abort" in path:
-        os.abort()
-    if "hang" in path:
-        time.sleep(1000)
-    if "flood" in path:
-        np.ones(1 << 40, np.uint8)
-    if "print" in path:
-        os.write(1, b"what a library prints on stdout")
-        os.write(2, b"what a library prints on stderr")
-    if "mistake" in path:
-        raise AssertionError("a mistake of ours")
-    return original(path, **part)
+class Faulty(reading.Tape):
+    def __init__(self, path, alive=None):
+        super().__init__(path, (lambda: [time.sleep(0.2), alive()]) if "slow" in path else alive)
 
-reading.stream = faulty
+    def stream(self, **part):
+        if "segfault" in self.path:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "abort" in self.path:
+            os.abort()
+        if "hang" in self.path:
+            time.sleep(1000)
+        if "flood" in self.path:
+            np.ones(1 << 40, np.uint8)
+        if "print" in self.path:
+            os.write(1, b"what a library prints on stdout")
+            os.write(2, b"what a library prints on stderr")
+        if "mistake" in self.path:
+            raise AssertionError("a mistake of ours")
+        return super().stream(**part)
+
+reading.Tape = Faulty
 reading.serve()
 """
 
@@ -98,6 +102,29 @@ def test_a_decoder_that_fails_costs_one_recording(tmp_path: Path, recordings: li
             read(reader, bad)
         assert str(error.value).startswith(f"{bad}: its decoder ") and said in str(error.value)
         np.testing.assert_array_equal(read(reader, recordings[1]), expected)
+
+
+def test_a_part_far_into_a_recording_is_no_hang(tmp_path: Path) -> None:
+    """The child says that it is at work: 4 s of it here, where 3 s of silence would be the end."""
+    slow = tmp_path / "slow.mp3"
+    soundfile.write(slow, 0.5 * np.sin(np.arange(1_400_000) / 10), 16_000, format="MP3", subtype="MPEG_LAYER_III")
+    with FaultyReader(patience=3.0) as reader:
+        np.testing.assert_array_equal(read(reader, slow, offset=85.0, duration=1.0), audio.load(slow, 85.0, 1.0))
+
+
+def test_parts_of_one_recording_after_one_another(tmp_path: Path) -> None:
+    path = tmp_path / "long.mp3"
+    soundfile.write(path, 0.5 * np.sin(np.arange(160_000) ** 1.5 / 1e4), 16_000, format="MP3", subtype="MPEG_LAYER_III")
+    with Reader() as reader:
+        for offset in (0.5, 1.0, 7.0, 3.0, 8.0):
+            np.testing.assert_array_equal(
+                read(reader, path, offset=offset, duration=2.0), audio.load(path, offset, 2.0)
+            )
+        soundfile.write(path, np.zeros(160_000), 16_000, format="MP3", subtype="MPEG_LAYER_III")  # another file now
+        assert not read(reader, path, offset=3.0, duration=1.0).any()
+        path.unlink()
+        with pytest.raises(audio.AudioError, match="no such file"):
+            read(reader, path, offset=3.0, duration=1.0)
 
 
 def test_memory_is_limited(tmp_path: Path, recordings: list[Path]) -> None:

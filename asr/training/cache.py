@@ -11,10 +11,9 @@ import tempfile
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -24,12 +23,13 @@ from tqdm import tqdm
 
 from asr import audio
 from asr.corpus import Utterance
+from asr.decode import cores
+from asr.tape import Tape, map_parts
 from asr.training.columns import fingerprint, mapped
 from asr.training.store import Entry, Store, readable, size_of
 
 FORMAT_VERSION = 4
 SCALE = 32768  # int16 steps of full scale, as decoders have it: 16-bit recordings come out as they are
-AHEAD = 64  # recordings decoded at a time: bounds the memory
 CHECKED = 2**28  # bytes: the store's size is looked at whenever so much more audio has been written
 WHAT = "decoded audio"
 
@@ -197,7 +197,7 @@ def _errors(entry: Entry) -> dict[int, str]:
 
 def _still_unreadable(recordings: _Recordings, errors: dict[int, str]) -> bool:
     """Whether what could not be read still cannot be: ffmpeg may have come, or a right to read."""
-    return not errors or all(_decode(each).error for row, each in enumerate(recordings) if row in errors)
+    return all(decoded.error for decoded in _decode_all(each for row, each in enumerate(recordings) if row in errors))
 
 
 def _make(recordings: _Recordings, store: Store, name: str, exact: bool) -> Entry:
@@ -235,8 +235,9 @@ def _write(
         check: called again and again as the file grows.
     """
     lengths, sums, errors, next_check = array("q"), array("L"), {}, CHECKED
+    bar = tqdm(_decode_all(recordings), total=len(recordings), desc="decoding audio", unit=" recordings", disable=None)
     with path.open("wb") as file:
-        for row, decoded in enumerate(_decode_all(recordings)):
+        for row, decoded in enumerate(bar):
             if decoded.error:
                 errors[row] = decoded.error
             file.write(decoded.samples if exact else _as_int16(decoded.samples))
@@ -248,26 +249,20 @@ def _write(
     return lengths, sums, errors
 
 
-def _decode_all(recordings: _Recordings) -> Iterator[_Decoded]:
+def _decode_all(recordings: Iterable[_Recording]) -> Iterator[_Decoded]:
     """Each recording, in order; decoding runs outside Python's lock, on all cores."""
-    bar = tqdm(total=len(recordings), desc="decoding audio", unit=" recordings", disable=None)
-    following = iter(recordings)
-    with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
-        while block := list(islice(following, AHEAD)):
-            for decoded in pool.map(_decode, block):
-                bar.update()
-                yield decoded
+    return map_parts(_decode, recordings, cores())
 
 
-def _decode(recording: _Recording) -> _Decoded:
+def _decode(tape: Tape, recording: _Recording) -> _Decoded:
     try:
-        samples = audio.load(recording.audio, recording.offset, recording.duration)
+        samples = tape.load(recording.offset, recording.duration)
         return _Decoded(samples, _crc(recording.audio, recording.audio.stat().st_mtime_ns))
     except (audio.AudioError, OSError) as error:
         return _Decoded(np.zeros(0, np.float32), 0, str(error) or type(error).__name__)
 
 
-@lru_cache(maxsize=AHEAD)  # the parts of one long recording follow one another
+@lru_cache(maxsize=64)  # the parts of one long recording are decoded one after the other
 def _crc(path: Path, changed: int) -> int:
     """CRC-32 of a file as it was changed last at this time."""
     with path.open("rb") as file:
