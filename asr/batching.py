@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr import BATCH_SECONDS, Error, audio
+from asr.long import WHOLE
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,8 @@ def log_probs_of(
 ) -> list[NDArray[np.float32]]:
     """Log-probs of each recording, (T, V) or as `Recognizer.log_probs` has them; of one that cannot be read, no frames.
 
+    Long ones are read in windows, as they are when they are transcribed.
+
     Args:
         lengths: samples of each, or about so many: they only decide which batch it joins.
         read: the number of a recording -> (samples,) float32 mono at 16 kHz; None where it cannot be read.
@@ -74,6 +77,8 @@ def log_probs_of(
     found = [recognizer.no_frames()] * len(lengths)
     for batch in length_batches(lengths, recognizer.batch_seconds):
         readable = {i: samples for i in batch if (samples := read(i)) is not None}
+        for i in [i for i, samples in readable.items() if len(samples) > WHOLE * audio.SAMPLE_RATE]:
+            found[i] = recognizer.long_log_probs([readable.pop(i)])
         if readable:
             log_probs, frames = recognizer.log_probs(list(readable.values()))
             for i, rows, count in zip(readable, log_probs, frames, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -69,13 +70,13 @@ class Recognizer:
         self.search = search
         self.calibration = calibration
         self.threads = threads
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: dict[int, ThreadPoolExecutor] = {}  # by process: threads are lost when one forks
         self.batch_seconds = batch_seconds
         self.phones = phones
         self.lexicon = lexicon
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_pool": None}  # threads can be neither copied nor pickled
+        return {**self.__dict__, "_pools": {}}  # threads can be neither copied nor pickled
 
     @classmethod
     def from_checkpoint(
@@ -97,6 +98,11 @@ class Recognizer:
             phones=stored.phones,
             lexicon=stored.lexicon,
         )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.output.weight.device
 
     @property
     def step(self) -> int:
@@ -125,12 +131,12 @@ class Recognizer:
 
         Args:
             source: a file's path, its bytes, an open binary file, or (samples,) float32 mono at 16 kHz.
-            channel: one of the recording's channels, from 1; None: the mean of all.
+            channel: one of the channels of a file, from 1; None: the mean of all.
             n_best: how many alternatives of each segment to list; more than one takes beam search.
 
         Raises:
             asr.audio.AudioError: the recording cannot be read.
-            asr.Error: n_best without beam search.
+            asr.Error: n_best without beam search; a channel of an array.
         """
         job = _Job(self)
         segments = tuple(self._segments(job, source, channel, n_best))
@@ -139,13 +145,18 @@ class Recognizer:
     def segments(
         self, source: audio.Source | NDArray[np.float32], channel: int | None = None, n_best: int = 1
     ) -> Iterator[Segment]:
-        """As `transcribe`, segment by segment while the recording is read: for long ones, in bounded memory."""
+        """As `transcribe`, segment by segment while the recording is read: for long ones, in bounded memory.
+
+        An error comes behind the segments that were found before it.
+        """
         return self._segments(_Job(self), source, channel, n_best)
 
     def _segments(
         self, job: _Job, source: audio.Source | NDArray[np.float32], channel: int | None, n_best: int
     ) -> Iterator[Segment]:
         if isinstance(source, np.ndarray):
+            if channel is not None:
+                raise Error(f"channel {channel} of an array, which has but one; leave out channel, or choose a column")
             yield from self._segments_of(job, [audio.from_array(source, audio.SAMPLE_RATE)], n_best)
             return
         with audio.stream(source, channel) as stream:
@@ -155,6 +166,8 @@ class Recognizer:
         for group in self._groups([(job, job.windows(blocks))]):
             self._recognize(group, n_best)
             yield from job.take()
+        if job.error:
+            raise job.error
 
     def transcribe_many(self, waveforms: Sequence[NDArray[np.float32]], n_best: int = 1) -> list[Transcript]:
         """Transcribe any number of recordings, those of like length together; each gets the text that it gets alone.
@@ -197,8 +210,7 @@ class Recognizer:
         Where words are found by their phones it is (B, T, V + P), those of the phones behind those of the tokens; see
         `of_tokens` and `searched`.
         """
-        device = self.model.output.weight.device
-        samples, lengths = (tensor.to(device) for tensor in pad(waveforms))
+        samples, lengths = (tensor.to(self.device) for tensor in pad(waveforms))
         with torch.inference_mode():
             features = self.features(samples, lengths)
             if self.by_phones:
@@ -297,10 +309,12 @@ class Recognizer:
         """The results for all items, from as many threads as it has."""
         if self.threads == 1 or len(items) < 2:
             return map(function, items)
-        if self._pool is None:
+        pool = self._pools.get(os.getpid())
+        if pool is None:
             # Kept, since what allocates memory keeps some for each thread that there ever was.
-            self._pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
-        return self._pool.map(function, items)
+            pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
+            pool = self._pools.setdefault(os.getpid(), pool)  # another thread may have been quicker
+        return pool.map(function, items)
 
     def decode(self, utterances: Sequence[NDArray[np.float32]], n_best: int = 1) -> list[list[decode.Hypothesis]]:
         """The best hypotheses of each utterance, from its (T, V) log-probs, or (T, V + P) as in `log_probs`."""
@@ -384,9 +398,7 @@ class _Job:
         return [*found, *self._cutter.finish()] if window.last else found
 
     def take(self) -> list[Segment]:
-        """The segments found since the last time; raises what went wrong meanwhile."""
-        if self.error:
-            raise self.error
+        """The segments found since the last time."""
         taken, self.segments = self.segments, []
         return taken
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asr
-from asr import audio, long
+from asr import audio, batching, long
 from asr.long import Cutter, windows
 from asr.recognizer import Recognizer
 from asr.text import Alphabet, Subwords
@@ -234,6 +234,13 @@ def test_joined_log_probs_are_those_of_the_windows(tiny: Recognizer, minutes: np
     assert position == len(joined)
 
 
+def test_weights_are_fitted_to_the_log_probs_that_are_decoded(tiny: Recognizer, minutes: np.ndarray) -> None:
+    waveforms = [minutes, minutes[: 5 * RATE]]
+    found = batching.log_probs_of(tiny, [len(each) for each in waveforms], waveforms.__getitem__)
+    np.testing.assert_array_equal(found[0], tiny.long_log_probs([minutes]))
+    np.testing.assert_allclose(found[1], tiny.log_probs(waveforms[1:])[0][0], atol=1e-4)
+
+
 def test_blocks_threads_and_batches_change_nothing(tiny_model: Path, minutes: np.ndarray) -> None:
     recognizer = asr.load(str(tiny_model), threads=1)
     expected = recognizer.transcribe(minutes)
@@ -257,7 +264,12 @@ def test_segments_come_while_the_recording_is_read(tiny_model: Path, minutes: np
     data = bytearray(path.read_bytes())
     data[-5000:-3000] = bytes(2000)  # damaged near its end
     path.write_bytes(data)
-    segments = asr.load(str(tiny_model), threads=1, batch_seconds=30.0).segments(path)
-    assert next(segments).text
-    with pytest.raises(audio.AudioError, match=r"long\.flac: damaged"):
-        list(segments)
+    counts = []
+    for seconds in (30.0, 10_000.0):  # what is found before the damage comes, also where it is one batch with it
+        segments = asr.load(str(tiny_model), threads=1, batch_seconds=seconds).segments(path)
+        assert next(segments).text
+        counts.append(1)
+        with pytest.raises(audio.AudioError, match=r"long\.flac: damaged"):
+            for _ in segments:
+                counts[-1] += 1
+    assert counts[0] == counts[1] > 1

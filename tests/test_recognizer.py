@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import multiprocessing
 import os
 import pickle
 import subprocess
@@ -133,6 +134,8 @@ def test_arrays_are_checked(tiny: Recognizer) -> None:
         tiny.transcribe(np.zeros(0, np.float32))
     with pytest.raises(audio.AudioError, match="is nan"):
         tiny.transcribe(np.array([0.0, np.nan], np.float32))
+    with pytest.raises(asr.Error, match="channel 7 of an array"):
+        tiny.transcribe(np.zeros(10, np.float32), channel=7)
 
 
 def test_a_model_that_gives_nan_is_an_error(tiny_model: Path) -> None:
@@ -163,6 +166,24 @@ def test_a_used_recognizer_can_be_copied(tiny_model: Path, waveforms: list[np.nd
     expected = [found.text for found in used.transcribe_many(waveforms)]
     for copied in (copy.deepcopy(used), pickle.loads(pickle.dumps(used))):
         assert [found.text for found in copied.transcribe_many(waveforms)] == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_used_recognizer_survives_a_fork(tiny_model: Path, waveforms: list[np.ndarray]) -> None:
+    used = asr.load(str(tiny_model), threads=2)
+    expected = [found.text for found in used.transcribe_many(waveforms)]
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+
+    def again() -> None:
+        results.put([found.text for found in used.transcribe_many(waveforms)])
+
+    child = context.Process(target=again, daemon=True)
+    child.start()
+    child.join(120)
+    child.kill()
+    assert child.exitcode == 0, "it hangs"
+    assert results.get() == expected
 
 
 def test_a_device_that_holds_no_numbers_is_an_error(tiny_model: Path) -> None:
