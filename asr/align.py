@@ -262,7 +262,7 @@ def _aligned(options: argparse.Namespace, text: str) -> Alignment:
     from asr.known_text import align
     from asr.outputs import Progress
     from asr.reading import Reader
-    from asr.sources import seekable
+    from asr.sources import renamed, seekable
     from asr.written import FORMS
 
     count = 0
@@ -276,12 +276,14 @@ def _aligned(options: argparse.Namespace, text: str) -> Alignment:
 
     with Reader() as reader:
         recognizer = command.load_acoustic_model(options)
-        with seekable(options.audio) as path, reader.stream(path) as stream, Progress() as progress:
+        with (
+            seekable(options.audio) as path,
+            renamed(path, options.audio),
+            reader.stream(path) as stream,
+            Progress() as progress,
+        ):
             progress.opened(stream.duration)
-            try:
-                log_probs = recognizer.long_log_probs(counted(stream.blocks, progress))
-            except Error as error:
-                raise Error(str(error).replace(path, options.audio, 1)) from None
+            log_probs = recognizer.long_log_probs(counted(stream.blocks, progress))
     form = FORMS[options.normalizer] if options.normalizer else None
     try:
         return align(recognizer, log_probs, text, count / SAMPLE_RATE, form)

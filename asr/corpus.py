@@ -64,7 +64,7 @@ def read(source: Path | str, split: str | None = None) -> list[Utterance]:
     return list(stream(source, split))
 
 
-def stream(source: Path | str, split: str | None = None) -> Iterator[Utterance]:
+def stream(source: Path | str, split: str | None = None, needs_text: bool = True) -> Iterator[Utterance]:
     """Read a manifest or a folder (see the module's docstring) one utterance at a time, in the order of the source.
 
     Of a manifest's utterances only hashes of their ids stay in memory, about 100 bytes each; a Kaldi folder and a
@@ -76,6 +76,7 @@ def stream(source: Path | str, split: str | None = None) -> Iterator[Utterance]:
     Args:
         source: a .jsonl, .json, .csv or .tsv file, or a folder.
         split: keep only the utterances of this split.
+        needs_text: whether an utterance without a text is an error; else it has an empty one.
 
     Raises:
         CorpusError: nothing there; or, at the end, no utterance, no utterance of that split, or bad lines, reported
@@ -83,7 +84,7 @@ def stream(source: Path | str, split: str | None = None) -> Iterator[Utterance]:
     """
     source = Path(source)
     splits: set[str | None] = set()
-    for utterance in _reader(source)(source):
+    for utterance in _reader(source)(source, needs_text):
         splits.add(utterance.split)
         if split in (None, utterance.split):
             yield utterance
@@ -118,6 +119,16 @@ def audio_files(folder: Path) -> list[Path]:
     return [path for path in paths if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")]
 
 
+def unread_texts(source: Path) -> Iterator[tuple[Path, Path]]:
+    """Texts of a folder of recordings that are not read, since labels lie beside them; each with the first of these."""
+    if source.is_dir() and _reader(source) is _read_pairs:
+        labels = _label_files(source)
+        for audio in audio_files(source):
+            text, beside = audio.with_suffix(".txt"), labels.get(audio.with_suffix(""), [])
+            if beside and text.exists():
+                yield text, beside[0]
+
+
 def _raise(error: OSError) -> None:
     raise error
 
@@ -136,11 +147,11 @@ def report_problems(source: Path, problems: list[str], what: str = "bad lines") 
         raise CorpusError("\n".join([f"{source}: {len(problems)} {what}:", *shown]))
 
 
-def _reader(source: Path) -> Callable[[Path], Iterable[Utterance]]:
-    """The function that reads this kind of source."""
+def _reader(source: Path) -> Callable[[Path, bool], Iterable[Utterance]]:
+    """The function that reads this kind of source, given whether utterances need a text."""
     if source.is_dir():
         if (source / "manifest.jsonl").is_file():
-            return lambda folder: _read_json_lines(folder / "manifest.jsonl")
+            return lambda folder, needs_text: _read_json_lines(folder / "manifest.jsonl", needs_text)
         if (source / "wav.scp").is_file():
             from asr.kaldi import read_kaldi  # which imports this module
 
@@ -186,7 +197,8 @@ class _Rows:
         problems: a line for each bad row.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, needs_text: bool) -> None:
+        self._needs_text = needs_text
         # Resolved, so that a path from it which begins with .. means what the system takes it for.
         self.folder = str(folder.resolve())
         self.problems: list[str] = []
@@ -210,7 +222,7 @@ class _Rows:
         return Utterance(
             id=string_of(row, "id") or self._derived_id(path),
             audio=Path(os.path.normpath(os.path.join(self.folder, path))),
-            text=_text(row),
+            text=_text(row, self._needs_text),
             duration=seconds_of(row, "duration"),
             speaker=string_of(row, "speaker"),
             split=string_of(row, "split"),
@@ -256,12 +268,18 @@ def string_of(row: Mapping[str, object], key: str, required: bool = False) -> st
         raise ValueError(f"no '{key}'")
     if value and "\0" in value:
         raise ValueError(f"'{key}' holds a zero character")
+    try:
+        os.fsencode(value or "")  # names of files need not be Unicode: some lone surrogates stand for their bytes
+    except UnicodeEncodeError:
+        raise ValueError(f"'{key}' holds half of a character (a lone surrogate): {value!r:.60}") from None
     return value or None
 
 
-def _text(row: Mapping[str, object]) -> str:
-    """The words; they may be empty, which the check before training reports, but not left out."""
+def _text(row: Mapping[str, object], required: bool) -> str:
+    """The words; they may be empty, which the check before training reports, but not left out where required."""
     text = row.get("text")
+    if text is None and not required:
+        return ""
     if not isinstance(text, str):
         raise ValueError("no 'text'" if text is None else f"'text' should be text; found {text!r:.60}")
     try:
@@ -289,8 +307,8 @@ def seconds_of(row: Mapping[str, object], key: str) -> float | None:
     return seconds
 
 
-def _read_json_lines(path: Path) -> Iterator[Utterance]:
-    rows = _Rows(path.parent)
+def _read_json_lines(path: Path, needs_text: bool) -> Iterator[Utterance]:
+    rows = _Rows(path.parent, needs_text)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -307,16 +325,16 @@ def _read_json_lines(path: Path) -> Iterator[Utterance]:
     report_problems(path, rows.problems)
 
 
-def _read_table(path: Path) -> Iterator[Utterance]:
+def _read_table(path: Path, needs_text: bool) -> Iterator[Utterance]:
     """Read a CSV file, or a TSV file, in which quotation marks are ordinary (as in Common Voice's)."""
-    rows = _Rows(path.parent)
-    for number, row in _table_rows(path, rows.problems):
+    rows = _Rows(path.parent, needs_text)
+    for number, row in _table_rows(path, rows.problems, needs_text):
         if utterance := rows.utterance(number, row):
             yield utterance
     report_problems(path, rows.problems)
 
 
-def _table_rows(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def _table_rows(path: Path, problems: list[str], needs_text: bool) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers and rows of a table; rows of another length are problems."""
     tabs = path.suffix.lower() == ".tsv"
     try:
@@ -324,7 +342,7 @@ def _table_rows(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str
             quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
             table = csv.reader(file, delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
             columns = next(table, [])
-            _check_columns(path, columns, "tab" if tabs else "comma")
+            _check_columns(path, columns, "tab" if tabs else "comma", needs_text)
             for cells in table:
                 if len(cells) == len(columns):
                     yield table.line_num, dict(zip(columns, cells, strict=True))
@@ -334,15 +352,16 @@ def _table_rows(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str
         raise CorpusError(f"{path}: not a table in UTF-8 ({error}).") from error
 
 
-def _check_columns(path: Path, columns: Sequence[str], separator: str) -> None:
-    if not {"audio_filepath", "text"} <= set(columns):
+def _check_columns(path: Path, columns: Sequence[str], separator: str, needs_text: bool) -> None:
+    needed = ["audio_filepath", "text"] if needs_text else ["audio_filepath"]
+    if not set(needed) <= set(columns):
         raise CorpusError(
             f"{path}: the first line should name the columns, with a {separator} between them, among them"
-            f" audio_filepath and text; found {', '.join(columns)!r:.200}."
+            f" {' and '.join(needed)}; found {', '.join(columns)!r:.200}."
         )
 
 
-def _read_pairs(folder: Path) -> list[Utterance]:
+def _read_pairs(folder: Path, needs_text: bool) -> list[Utterance]:
     """Read recordings with texts or labels beside them, sorted. A text without a recording is left out (a README).
 
     Labels cut a recording to utterances, and are preferred to a text of the whole.
@@ -358,7 +377,7 @@ def _read_pairs(folder: Path) -> list[Utterance]:
         names[name] = audio
         beside = labels.get(audio.with_suffix(""), [])
         try:
-            utterances += _parts(name, audio, beside) if beside else [_whole(name, audio)]
+            utterances += _parts(name, audio, beside) if beside else [_whole(name, audio, needs_text)]
         except FileNotFoundError:
             problems.append(f"{audio.relative_to(folder)}: no {name}.txt beside it, nor .srt, .vtt or .TextGrid")
         except UnicodeDecodeError as error:
@@ -383,8 +402,11 @@ def _label_files(folder: Path) -> dict[Path, list[Path]]:
     return found
 
 
-def _whole(name: str, audio: Path) -> Utterance:
-    return Utterance(name, audio, audio.with_suffix(".txt").read_text(encoding="utf-8-sig").strip())
+def _whole(name: str, audio: Path, needs_text: bool) -> Utterance:
+    text = audio.with_suffix(".txt")
+    if not needs_text and not text.exists():
+        return Utterance(name, audio, "")
+    return Utterance(name, audio, text.read_text(encoding="utf-8-sig").strip())
 
 
 def _parts(name: str, audio: Path, labels: Sequence[Path]) -> list[Utterance]:

@@ -11,8 +11,8 @@ from asr.corpus import CorpusError, Utterance, report_problems
 _Part = tuple[str, float, "float | None"]  # recording, offset (s), duration (s)
 
 
-def read_kaldi(folder: Path) -> Iterator[Utterance]:
-    """The utterances, in the order of `text`.
+def read_kaldi(folder: Path, needs_text: bool = True) -> Iterator[Utterance]:
+    """The utterances, in the order of `text`; those without one behind them, if they need none.
 
     Shell commands in wav.scp are refused, never run. A relative path is looked for in the folder, then, as
     Kaldi does, in the current directory.
@@ -25,9 +25,13 @@ def read_kaldi(folder: Path) -> Iterator[Utterance]:
     audio = {name: _audio(folder, name, value, problems) for name, value in recordings}
     parts = _parts(folder, audio, problems)
     speakers = dict(_table(folder / "utt2spk", problems)) if (folder / "utt2spk").exists() else {}
-    texts = dict(_table(folder / "text", problems, needs_value=False))
+    told = needs_text or (folder / "text").exists()
+    texts = dict(_table(folder / "text", problems, needs_value=False)) if told else {}
     problems += [f"text: '{name}' has no audio in wav.scp or segments" for name in texts if name not in parts]
-    problems += [f"'{name}' has no line in text" for name in parts if name not in texts]
+    if needs_text:
+        problems += [f"'{name}' has no line in text" for name in parts if name not in texts]
+    else:
+        texts = {**texts, **{name: "" for name in parts if name not in texts}}
     report_problems(folder, problems)
     for name, text in texts.items():
         yield Utterance(name, audio[parts[name][0]], text, parts[name][2], speakers.get(name), None, parts[name][1])

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,18 +36,21 @@ class Output:
         self._skip = options.skip_existing
         self._labelled = labelled
 
-    def exists(self, recording: Recording) -> bool:
-        """Whether it is to be left out, since all its files are there."""
-        return self._skip and all(map(os.path.exists, self._paths(recording).values()))
-
-    def checked(self, recording: Recording) -> Recording | Error:
-        """The recording, or why nothing is to be written about it; see `check_beside`."""
-        try:
-            for path in self._paths(recording).values() if self._folder is not None else ():
-                check_beside(path, recording.path)
-        except Error as error:
-            return error
-        return recording
+    def wanted(self, recordings: Iterable[Recording | Error]) -> Iterator[Recording | Error]:
+        """What is to be transcribed: not what is there; errors in place of what must not be written."""
+        for recording in recordings:
+            if isinstance(recording, Error) or self._folder is None:
+                yield recording
+                continue
+            targets = self._paths(recording).values()
+            if self._skip and all(map(os.path.exists, targets)):
+                continue
+            try:
+                for path in targets:
+                    check_beside(path, recording.path)
+                yield recording
+            except Error as error:
+                yield error
 
     def add(self, recording: Recording, transcript: Transcript) -> None:
         """Write a transcript."""

@@ -9,8 +9,9 @@ import shutil
 import stat
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -86,12 +87,24 @@ def _of_folder(folder: str) -> Iterator[Recording]:
 
 
 def of_manifest(path: Path, split: str | None = None) -> list[Recording]:
-    """The utterances of a manifest or another corpus that `asr.corpus` reads, named by their ids."""
+    """The utterances of a manifest or another corpus that `asr.corpus` reads, named by their ids; texts may lack."""
     from asr import corpus
 
     return [
         Recording(each.id, str(each.audio), _inside(each.id), each.offset, each.duration)
-        for each in corpus.read(path, split)
+        for each in corpus.stream(path, split, needs_text=False)
+    ]
+
+
+def apart(named: Sequence[Recording | Error]) -> list[Recording | Error]:
+    """The same, where recordings that would have one name, as a.wav and a.flac, keep the ending of their files."""
+    found = {each for each in named if isinstance(each, Recording)}
+    shared = {name for name, count in Counter(each.name for each in found).items() if count > 1}
+    return [
+        replace(each, name=each.name + os.path.splitext(each.path)[1])
+        if isinstance(each, Recording) and each.name in shared
+        else each
+        for each in named
     ]
 
 
@@ -113,6 +126,15 @@ def seekable(path: str) -> Iterator[str]:
         with _source(path) as source, open(copy, "wb") as file:
             shutil.copyfileobj(source, file)
         yield copy
+
+
+@contextlib.contextmanager
+def renamed(path: str, given: str) -> Iterator[None]:
+    """Errors inside name a recording as it was given, not the copy that is read; see `seekable`."""
+    try:
+        yield
+    except Error as error:
+        raise Error(str(error).replace(path, given, 1)) from None
 
 
 def _is_pipe(path: str) -> bool:

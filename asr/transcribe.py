@@ -78,10 +78,9 @@ def _opened(
     if isinstance(recording, Error):
         yield (None, True), recording
         return
-    path = recording.path
     number, more = (1 if channel == EACH else None if channel == MIX else channel), True
     try:
-        with sources.seekable(recording.path) as path:
+        with sources.seekable(recording.path) as path, sources.renamed(path, recording.path):
             while more:
                 with reader.stream(path, number, recording.offset, recording.duration) as stream:
                     more = channel == EACH and number < stream.channels
@@ -93,7 +92,7 @@ def _opened(
                     return
                 number = number and number + 1
     except Error as error:
-        yield (recording, True), _rename(error, path, recording)
+        yield (recording, True), error
     except OSError as error:
         yield (recording, True), Error(f"{recording.path}: it cannot be read: {error}")
 
@@ -104,17 +103,13 @@ def _blocks(
     from asr.audio import SAMPLE_RATE
 
     try:
-        for block in blocks:
-            yield block
-            progress.heard(len(block) / SAMPLE_RATE)
+        with sources.renamed(path, recording.path):
+            for block in blocks:
+                yield block
+                progress.heard(len(block) / SAMPLE_RATE)
     except Error as error:
-        failed.append(_rename(error, path, recording))
-        raise failed[0] from None
-
-
-def _rename(error: Error, path: str, recording: Recording) -> Error:
-    """An error that names a recording as it was given, not the copy that was read."""
-    return Error(str(error).replace(path, recording.path, 1))
+        failed.append(error)
+        raise
 
 
 def _side_by_side(channels: Sequence[Transcript | Error]) -> Transcript | Error:
@@ -199,11 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         written = Output(options, _are_many(options))
         with Progress() as progress:
             status = 0
-            wanted = (
-                each if isinstance(each, Error) else written.checked(each)
-                for each in recordings
-                if isinstance(each, Error) or not written.exists(each)
-            )
+            wanted = written.wanted(recordings)
             results = transcribe(recognizer, reader, wanted, options.channel, options.n_best, progress)
             for recording, result in results:
                 if recording is None or isinstance(result, Error):
@@ -255,17 +246,17 @@ def _is_one(source: str) -> bool:
 
 
 def _recordings(options: argparse.Namespace) -> Iterable[Recording | Error]:
-    """What is to be transcribed; where files are written, no two recordings may have the same.
+    """What is to be transcribed; where names matter, no two recordings have the same.
 
     Raises:
-        command.UsageError: two would write the same file.
+        command.UsageError: two would have.
     """
     named = sources.recordings(options.files)
     if options.manifest is not None:
         named = [*named, *sources.of_manifest(options.manifest, options.split)]
     if options.output_dir is None and options.format != "ctm":
         return named
-    named, names = list(named), {}
+    named, names = sources.apart(list(named)), {}
     for recording in named:
         if not isinstance(recording, Error) and names.setdefault(recording.name, recording) != recording:
             raise command.UsageError(

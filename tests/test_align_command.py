@@ -146,6 +146,11 @@ def test_texts_that_cannot_be_aligned(
     assert str(path) in str(caught.value)
 
 
+def test_errors_of_standard_input_name_no_copy(tiny_model: Path, text: Path, run_module: Callable) -> None:
+    ran = run_module("asr.align", "-", text, "--model", tiny_model, input="no recording" * 500)
+    assert ran.returncode == 1 and ran.stderr.startswith("error: -: not audio")
+
+
 def test_wrong_usage_and_files_that_are_not_there(tiny_model: Path, text: Path, run_module: Callable) -> None:
     with pytest.raises(UsageError, match="--output-dir"):
         main(["a.wav", str(text), "--format", "all"])

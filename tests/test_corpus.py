@@ -208,6 +208,7 @@ def test_a_split_is_chosen_and_a_missing_one_is_named(tmp_path: Path) -> None:
         (b'{"audio_filepath": "a.wav", "text": "x", "offset": [1]}', "'offset' should be seconds"),
         (b'{"audio_filepath": "a.wav", "text": "x", "offset": 1e999}', "'offset' should be seconds"),
         (b'{"audio_filepath": "a.wav", "text": "x", "speaker": {}}', "'speaker' should be text"),
+        (b'{"audio_filepath": "a.wav", "text": "x", "id": "a\\ud800b"}', "'id' holds half of a character"),
         (b'{"audio_filepath": "a.wav", "text": "caf\xe9"}', "not a line of JSON"),
         (b'{"audio_filepath": "a.wav", "text": "x"', "not a line of JSON"),
         (b'["a.wav", "x"]', "expected an object in braces"),

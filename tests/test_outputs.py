@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 import asr
-from asr import audio
+from asr import audio, corpus
 from asr.files import replacing
 from asr.formats import FORMATS
 from asr.recognizer import Recognizer
@@ -65,6 +65,34 @@ def test_a_manifest_names_parts_of_recordings(
     parts = [tiny.transcribe(audio.load(path, *part)).text for part in ((0.0, 2.0), (2.0, 2.5))]
     expected = f"first\t{parts[0]}\nsecond\t{parts[1]}\n"
     assert transcribing("--manifest", manifest, "--split", "test") == (0, expected, "")
+
+
+def test_what_is_transcribed_needs_no_text(
+    transcribing: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]
+) -> None:
+    shutil.copy(recordings[1], tmp_path / "c.flac")
+    (tmp_path / "list.jsonl").write_text('{"audio_filepath": "c.flac"}\n')
+    (tmp_path / "list.csv").write_text("audio_filepath\nc.flac\n")
+    (tmp_path / "wav.scp").write_text("c c.flac\n")
+    for name in ("list.jsonl", "list.csv", "."):
+        assert transcribing("--manifest", tmp_path / name) == (0, f"c\t{texts[1]}\n", "")
+    (tmp_path / "wav.scp").unlink()
+    assert transcribing("--manifest", tmp_path) == (0, f"c\t{texts[1]}\n", "")
+    for name in ("list.jsonl", "list.csv", "."):
+        with pytest.raises(asr.Error, match=r"no 'text'|audio_filepath and text|no c\.txt beside"):
+            corpus.read(tmp_path / name)
+
+
+def test_recordings_that_differ_in_their_ending_alone(
+    transcribing: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for path, name in zip(recordings, ("a.wav", "a.flac", "b.wav"), strict=False):
+        shutil.copy(path, source / name)
+    assert transcribing(source, "--output-dir", out) == (0, "", "")
+    found = {path.name: path.read_text().split() for path in out.iterdir()}
+    assert found == {f"{name}.txt": texts[i].split() for i, name in enumerate(("a.wav", "a.flac", "b"))}
 
 
 def test_files_stay_in_their_folder_whatever_ids_say(

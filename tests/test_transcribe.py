@@ -232,8 +232,8 @@ def test_wrong_usage(arguments: list[str], run_module: Callable) -> None:
         (["a.wav", "--format", "all"], "say where (--output-dir DIR)"),
         (["a.wav", "b.wav", "--format", "srt"], "--format srt holds one recording"),
         (["a.wav", "--n-best", "3"], "--n-best lists alternatives in json"),
-        (["a/x.wav", "b/x.flac", "--format", "ctm"], "a/x.wav would both be written as x;"),
-        (["a/x.wav", "b/x.flac", "--output-dir", "out"], "a/x.wav would both be written as x;"),
+        (["a/x.wav", "b/x.wav", "--format", "ctm"], "a/x.wav would both be written as x.wav;"),
+        (["a/x.wav", "b/x.wav", "--output-dir", "out"], "a/x.wav would both be written as x.wav;"),
     ],
 )
 def test_options_that_do_not_belong_together(arguments: list[str], said: str, run_module: Callable) -> None:
