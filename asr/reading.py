@@ -6,8 +6,8 @@ decode them, with a limit on its memory and on how long it may be silent, and st
 A request is a line of JSON on the child's stdin. The answer on its stdout are messages, each with its kind and length
 in front (a byte, and uint32, little-endian): JSON with `duration` and `channels`, or with `error`; then blocks of
 float32 samples; and JSON again, with `error` if the recording went wrong on the way. Between them empty messages say
-that the child is at work, which it may be for long where a part lies far into a recording. The recording stays open for
-the parts of it that may be asked for next, see `asr.tape`.
+that the child is at work, which it may be for long where a part lies far into a recording; the first one says that it
+has started. The recording stays open for the parts of it that may be asked for next, see `asr.tape`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from asr import Error
 from asr.audio import AudioError, Samples, Stream
 from asr.tape import Tape
 
@@ -47,6 +48,7 @@ class Reader:
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
+        self._started = False  # and says so
         self._child = self._start()
 
     def __enter__(self) -> Reader:
@@ -63,9 +65,9 @@ class Reader:
 
         Raises:
             AudioError: as there; or the file has crashed the decoder, or made it hang.
+            asr.Error: no child can be started.
         """
-        if self._child.poll() is not None:
-            self._child = self._start()
+        self._await_child(path)
         # The child has this one's folder, so that a relative path means the same; bytes that are no Unicode survive.
         request = {"path": os.fsencode(path).hex(), "channel": channel, "offset": offset, "duration": duration}
         state = {"ended": False}
@@ -86,6 +88,25 @@ class Reader:
             kind, data = self._message(path)
         state["ended"] = True
         _raise(json.loads(data))
+
+    def _await_child(self, path: str) -> None:
+        """See that a child waits for a request: another one if it has ended meanwhile, or before it had started."""
+        ended = self._child.poll() is not None
+        for _ in range(2):
+            if ended:
+                self._started, self._child = False, self._start()
+            if self._started:
+                return
+            try:
+                self._read(path, _HEAD.size)
+                self._started = True
+                return
+            except AudioError:
+                ended = True
+        raise Error(
+            f"{path}: not read, since the process that reads recordings does not start ({self._ended()}); what it says "
+            "stands above: is asr installed as a whole?"
+        )
 
     def _command(self) -> list[str]:
         return [sys.executable, "-c", "from asr.reading import serve; serve()"]
@@ -150,12 +171,16 @@ class Reader:
         return bytes(data)
 
     def _crashed(self, path: str) -> AudioError:
-        """Why the child has gone."""
-        status = self._child.wait()
-        ended = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        """The error of a recording that has ended the child."""
         return AudioError(
-            f"{path}: its decoder crashed ({ended}); the recording is damaged: copy it again or convert it to wav"
+            f"{path}: its decoder crashed ({self._ended()}); the recording is damaged: copy it again or convert it to "
+            "wav"
         )
+
+    def _ended(self) -> str:
+        """How the child has gone."""
+        status = self._child.wait()
+        return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
@@ -178,6 +203,7 @@ def serve() -> None:
     _limit_memory()
     answers = _Answers(os.fdopen(os.dup(1), "wb", buffering=0))
     _silence_libraries()
+    answers.alive()
     with contextlib.suppress(BrokenPipeError):  # the parent has been killed
         for line in sys.stdin.buffer:
             request = json.loads(line)
@@ -216,12 +242,16 @@ class _Answers:
         state = _state(path)
         if state is None or state != self._state:
             self._tape.close()
-            self._tape, self._state = Tape(path, self._alive), state
+            self._tape, self._state = Tape(path, self._at_work), state
         return self._tape
 
-    def _alive(self) -> None:
+    def alive(self) -> None:
+        """Say so."""
+        self._say(_ALIVE, b"")
+
+    def _at_work(self) -> None:
         if time.monotonic() - self._last >= _ALIVE_EVERY:
-            self._say(_ALIVE, b"")
+            self.alive()
 
     def _say(self, kind: bytes, data: bytes) -> None:
         rest = memoryview(_HEAD.pack(kind, len(data)) + data)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr import audio
+from asr import Error, audio
 from asr.reading import Reader
 
 # A child whose decoder does what names of files say, as a bug in a C library would.
@@ -125,6 +125,24 @@ def test_parts_of_one_recording_after_one_another(tmp_path: Path) -> None:
         path.unlink()
         with pytest.raises(audio.AudioError, match="no such file"):
             read(reader, path, offset=3.0, duration=1.0)
+
+
+def test_a_child_that_ends_while_it_waits_costs_no_recording(recordings: list[Path]) -> None:
+    with Reader() as reader:
+        for _ in range(2):  # before it has started, and after
+            reader._child.kill()
+            reader._child.wait()
+            np.testing.assert_array_equal(read(reader, recordings[0]), audio.load(recordings[0]))
+
+
+def test_a_child_that_cannot_start_is_no_damage(recordings: list[Path], capfd: pytest.CaptureFixture[str]) -> None:
+    class Broken(Reader):
+        def _command(self) -> list[str]:
+            return [sys.executable, "-c", "import no_such_module"]
+
+    with Broken() as reader, pytest.raises(Error, match=r"d\.wav: not read, .* does not start \(status 1\)") as caught:
+        read(reader, recordings[0])
+    assert "damaged" not in str(caught.value) and "no_such_module" in capfd.readouterr().err
 
 
 def test_memory_is_limited(tmp_path: Path, recordings: list[Path]) -> None:
