@@ -194,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _looked_at(parts: Parts, folder: RunFolder, settings: Mapping[str, object], group: Group) -> TrainConfig:
     """Look at the data, print what was found, keep it as look.json, and choose what is not set."""
     from asr.text import Normalizer
-    from asr.training.look import Data, look
+    from asr.training.look import Data, look, unread
     from asr.training.page import page
     from asr.training.plan import make_plan, usual_case
     from asr.training.store import Store, caches_folder
@@ -207,6 +207,7 @@ def _looked_at(parts: Parts, folder: RunFolder, settings: Mapping[str, object], 
         train = Data.read(parts.train(), normalizer, draft / "train", False, parts.utterances)
         dev = Data.read(parts.dev, normalizer, draft / "dev", True, len(parts.dev)) if parts.dev else None
         found = look(train, dev)
+        found.add(unread(source for source, _ in parts.sources))
         known, sizes = _shipped_model()
         plan = make_plan(found, settings, workers, known, sizes)
         if case != TrainConfig.case:

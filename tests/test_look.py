@@ -13,8 +13,8 @@ import soundfile
 import asr
 from asr.corpus import Utterance, read
 from asr.text import Normalizer
-from asr.training.look import Data, Look, clipped_share, is_silent, look
-from asr.training.page import page
+from asr.training.look import Data, Look, clipped_share, is_silent, look, unread
+from asr.training.page import MEANINGS, page
 from asr.training.suspects import KIND, find_suspects
 
 RATE = 16_000
@@ -122,6 +122,26 @@ def test_every_kind_of_trouble_is_found_where_it_is(tmp_path: Path, cache: None)
     assert "gone\\x1b[31m\\n: " in printed and "\x1b" not in printed
     assert max(map(len, printed.splitlines())) < 200
     json.dumps(seen.to_dict())
+
+
+def test_texts_in_whose_place_subtitles_are_read_are_named(tmp_path: Path) -> None:
+    for name in ("deep/both", "deep/subtitles", "text"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        _say(tmp_path, name, "", _speechlike(1.0, 1))
+        if name != "text":
+            (tmp_path / f"{name}.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nof the subtitles\n")
+        if name != "deep/subtitles":
+            (tmp_path / f"{name}.txt").write_text("of the text")
+    assert {each.id: each.text for each in read(tmp_path)} == {
+        "deep/both": "of the subtitles",
+        "deep/subtitles": "of the subtitles",
+        "text": "of the text",
+    }
+    (found,) = unread([tmp_path])
+    assert (found.utterance, found.detail) == ("deep/both.txt", "both.srt is read in its place")
+    assert found.kind in MEANINGS
+    (tmp_path / "manifest.jsonl").write_text('{"audio_filepath": "text.wav", "text": "of the manifest"}\n')
+    assert list(unread([tmp_path, tmp_path / "manifest.jsonl"])) == []
 
 
 def test_findings_of_one_kind_are_counted_beyond_those_that_are_kept() -> None:

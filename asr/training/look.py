@@ -15,7 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from asr.audio import SAMPLE_RATE
-from asr.corpus import Utterance, stable_fraction
+from asr.corpus import Utterance, stable_fraction, unread_texts
 from asr.text import Normalizer
 from asr.training.cache import SCALE, AudioCache
 from asr.training.columns import Texts
@@ -235,6 +235,13 @@ def _unusable(parts: Sequence[Data]) -> Iterator[Problem]:
         for name, text in zip(data.names, data.texts, strict=True):
             if not text:
                 yield Problem(name, "empty text", "nothing is left of the text after normalisation")
+
+
+def unread(sources: Iterable[Path]) -> Iterator[Problem]:
+    """Texts that are not learnt, since subtitles or other labels lie beside them."""
+    for source in sources:
+        for text, labels in unread_texts(source):
+            yield Problem(str(text.relative_to(source)), "text beside labels", f"{labels.name} is read in its place")
 
 
 def _texts_in_both(train: Data, dev: Data | None) -> int:

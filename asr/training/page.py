@@ -14,6 +14,7 @@ WIDTH, INDENT = 100, " " * 11
 MEANINGS = {  # kind -> what to do
     "unreadable audio": "left out of training; in dev counted as deleted",
     "empty text": "left out of training",
+    "text beside labels": "what the labels say is learnt, the text is not; keep one of the two",
     "in dev and in training": "the dev figures are better than they should be: remove one of the two",
     "repeated": "learnt from twice",
     "silent": "is something recorded?",
