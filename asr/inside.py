@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr import audio
-from asr.align import AlignError, token_spans
+from asr.align import AlignError, group_words, token_spans
 from asr.batching import pad
 from asr.recognizer import Recognizer
 from asr.text import TextError, Units
@@ -67,7 +67,10 @@ class Inside:
 
     def words(self, tokens: Sequence[Token]) -> list[Span]:
         """The words that tokens spell."""
-        return list(_words(tokens, self.units, self.step))
+        starts = [token.start for token in tokens]
+        starts += [starts[-1] + self.step] if starts else []
+        found = group_words(self.units, [token.id for token in tokens])
+        return [Span(word, starts[first], starts[end]) for word, (first, end) in found]
 
 
 def look_inside(recognizer: Recognizer, samples: NDArray[np.float32], text: str | None = None) -> Inside:
@@ -81,7 +84,7 @@ def look_inside(recognizer: Recognizer, samples: NDArray[np.float32], text: str 
 
     padded, _ = pad([samples])
     with torch.inference_mode():
-        log_mel = recognizer.features.log_mel(padded)[0].numpy()
+        log_mel = recognizer.features.log_mel(padded.to(recognizer.device))[0].cpu().numpy()
     found, _ = recognizer.log_probs([samples])
     log_probs = recognizer.of_tokens(found[0])
     config = recognizer.features.config
@@ -120,22 +123,3 @@ def _aligned(recognizer: Recognizer, log_probs: NDArray[np.float32], text: str, 
     except (TextError, AlignError):
         return None
     return _tokens(ids, spans[:, 0].tolist(), step)
-
-
-def _words(tokens: Sequence[Token], units: Units, step: float) -> Iterator[Span]:
-    ids: list[int] = []
-    start = 0.0
-    for token in tokens:
-        if units.opens_word(token.id):
-            yield from _word(ids, units, start, token.start)
-            ids = []
-        if not units.decode([*ids, token.id]).strip():  # a space begins no word
-            continue
-        start = start if ids else token.start
-        ids.append(token.id)
-    yield from _word(ids, units, start, tokens[-1].start + step if tokens else 0.0)
-
-
-def _word(ids: list[int], units: Units, start: float, end: float) -> Iterator[Span]:
-    if ids:
-        yield Span(units.decode(ids).strip(), start, end)
