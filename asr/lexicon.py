@@ -96,6 +96,11 @@ class Lexicon:
             raise Error(f"the lexicon of the model is damaged ({error}); copy the model again") from None
         return found
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All phones, sorted."""
+        return tuple(sorted({phone for ways in self.words.values() for way in ways for phone in way}))
+
     def phones(self, word: str) -> Phones:
         """The phones of a word, by its first pronunciation; of an unknown one those of its parts (`parts`)."""
         if word in self.words:

@@ -97,7 +97,9 @@ def _refuse_another_run(folder: RunFolder, resume: bool, group: Group) -> None:
 
 
 def configure(given: Mapping[str, object], chosen: Mapping[str, object]) -> TrainConfig:
-    """The defaults, changed by what a recipe gives, by the sizes of the model to start from, by what a user chooses.
+    """The defaults, changed by what a recipe gives, by the model to start from, by what a user chooses.
+
+    That model gives its sizes and, if it has one, its lexicon.
 
     Raises:
         asr.Error: no such setting, a value that it cannot have, or no such model.
@@ -108,7 +110,8 @@ def configure(given: Mapping[str, object], chosen: Mapping[str, object]) -> Trai
         from asr.loading import find_model
         from asr.training.initial import sizes
 
-        config = config.updated(sizes(checkpoint.load(find_model(str(init)))))
+        start = checkpoint.load(find_model(str(init)))
+        config = config.updated({**sizes(start), **({"lexicon": str(init)} if start.lexicon else {})})
     return config.updated(chosen)
 
 

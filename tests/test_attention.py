@@ -222,7 +222,7 @@ def test_a_model_to_start_from_gives_its_sizes_and_weights() -> None:
     trained, model = AcousticModel(CONFIG).eval(), AcousticModel(CONFIG).eval()
     start = Checkpoint(CONFIG, FeatureConfig(), alphabet, Normalizer(), trained.state_dict())
     assert TrainConfig(dropout=0.0).updated(sizes(start)).model(4, 80) == CONFIG
-    assert adopt(model, alphabet, start) == []
+    assert adopt(model, alphabet, (), start) == []
     features, lengths = torch.randn(1, 50, 80), torch.tensor([50])
     assert torch.equal(model(features, lengths)[0], trained(features, lengths)[0])
 

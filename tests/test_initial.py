@@ -47,7 +47,7 @@ def test_known_letters_are_heard_as_before_and_new_ones_are_named(old, new):
     )
     trained, model = random_model(before, 1), random_model(after, 2)
     untouched = model.output.bias.detach().clone()
-    named = adopt(model, after, stored(trained, before))
+    named = adopt(model, after, (), stored(trained, before))
     assert named == [repr(letter) for letter in after.symbols if letter in new - old]
     shared = ["", *sorted(old & new)]
     one, two = (
@@ -64,7 +64,7 @@ def test_what_has_another_size_stays_as_it_is_and_is_named():
     alphabet = Alphabet(("", "a", "b"))
     trained, model = random_model(alphabet, 1), random_model(alphabet, 2, hidden=4, layers=3)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    named = adopt(model, alphabet, stored(trained, alphabet))
+    named = adopt(model, alphabet, (), stored(trained, alphabet))
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name] if name in named else trained.state_dict()[name]), name
     assert "output.weight" in named and "layers.2.weights" not in trained.state_dict()
@@ -76,7 +76,7 @@ def test_a_letter_and_a_piece_of_one_letter_are_different_tokens():
     for before, after in ((letters, pieces), (pieces, letters)):
         trained, model = random_model(before, 1), random_model(after, 2)
         fresh = {name: model.state_dict()[name].clone() for name in ("output.weight", "output.bias")}
-        assert adopt(model, after, stored(trained, before)) == ["output.bias", "output.weight"]
+        assert adopt(model, after, (), stored(trained, before)) == ["output.bias", "output.weight"]
         for name, tensor in model.state_dict().items():
             assert torch.equal(tensor, fresh.get(name, trained.state_dict()[name])), name
 
@@ -84,7 +84,7 @@ def test_a_letter_and_a_piece_of_one_letter_are_different_tokens():
 def test_pieces_that_were_learnt_anew_keep_the_outputs_that_they_share():
     before, after = Subwords(("", "▁", "▁the", "a"), b""), Subwords(("", "▁the", "b"), b"")
     trained, model = random_model(before, 1), random_model(after, 2)
-    assert adopt(model, after, stored(trained, before)) == ["'b'"]
+    assert adopt(model, after, (), stored(trained, before)) == ["'b'"]
     assert torch.equal(model.output.weight[:2], trained.output.weight[[0, 2]])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from asr.model import AcousticModel
 from asr.text import Subwords, Units
 
 OUTPUT = ("output.weight", "output.bias")  # a row for every token
+PHONE_OUTPUT = ("phones.output.weight", "phones.output.bias")
 
 
 def sizes(checkpoint: Checkpoint) -> dict[str, object]:
@@ -33,7 +35,7 @@ def unit_settings(units: Units) -> dict[str, object]:
     return {"units": units.kind} | ({"pieces": len(units) - 1} if isinstance(units, Subwords) else {})
 
 
-def adopt(model: AcousticModel, alphabet: Units, checkpoint: Checkpoint) -> list[str]:
+def adopt(model: AcousticModel, alphabet: Units, phones: Sequence[str], checkpoint: Checkpoint) -> list[str]:
     """Give a new model a trained model's weights, tensor by tensor and, in the output, token by token.
 
     A letter and a piece of one letter are not the same token: an output from letters to subwords, or back, is all new.
@@ -41,6 +43,7 @@ def adopt(model: AcousticModel, alphabet: Units, checkpoint: Checkpoint) -> list
     Args:
         model: changed in place; what the trained model does not have stays as it is.
         alphabet: of the new model; best the trained one's, extended.
+        phones: what the new model tells; where the trained one tells others, that output is new.
         checkpoint: the trained model.
 
     Returns: what stays as it is: names of tensors that differ in shape or tokens, and tokens that are new.
@@ -48,7 +51,8 @@ def adopt(model: AcousticModel, alphabet: Units, checkpoint: Checkpoint) -> list
     weights, trained = model.state_dict(), checkpoint.weights
     new = []
     for name in weights.keys() - set(OUTPUT):
-        if name in trained and trained[name].shape == weights[name].shape:
+        same = name not in PHONE_OUTPUT or tuple(phones) == checkpoint.phones
+        if same and name in trained and trained[name].shape == weights[name].shape:
             weights[name].copy_(trained[name])
         else:
             new.append(name)

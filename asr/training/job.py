@@ -23,7 +23,7 @@ from asr.training.dev import DevSet
 from asr.training.folder import RunFolder
 from asr.training.initial import unit_settings
 from asr.training.noise import KINDS, Sounds, open_sounds
-from asr.training.phones import PhoneTargets, write_phones
+from asr.training.phones import LEAST_KNOWN, PhoneTargets, write_phones
 from asr.training.prepare import Examples, Transcripts, find_examples, noise_report, report
 from asr.training.store import Entry, Store, caches_folder
 from asr.training.workers import Group
@@ -189,6 +189,9 @@ def _prepare(
         wanted = config.lexicon and config.phone_weight
         lexicon = _open_lexicon(config.lexicon, normalizer) if wanted else None
         targets = write_phones(transcripts, lexicon, model, features, folder) if lexicon else None
+        if targets and targets.known < LEAST_KNOWN:
+            _check_chosen(config, targets.known)
+            targets = lexicon = None
         model = dataclasses.replace(model, phones=len(targets.symbols) if targets else 0)
         entry = store.keep(folder, f"{Examples(Entry(folder)).content()}.examples")
     examples, total = Examples(entry), len(transcripts)
@@ -214,6 +217,14 @@ def _open_lexicon(name: str, normalizer: Normalizer) -> Lexicon:
     if (found := checkpoint.load(find_model(name)).lexicon) is None:
         raise Error(f"lexicon={name}: that model has none; name a dictionary, or a model that was trained with one")
     return found
+
+
+def _check_chosen(config: TrainConfig, known: float) -> None:
+    """A lexicon that does not fit may be that of the model to start from; none that somebody has asked for."""
+    why = f"the lexicon {short_path(config.lexicon)} has {known:.0%} of the words of the texts"
+    if config.lexicon != config.init:
+        raise Error(f"{why}; name one of their language, or none")
+    _print([f"no phones are learnt: {why}"])
 
 
 def _open_all_sounds(config: TrainConfig) -> dict[str, Sounds]:

@@ -94,7 +94,7 @@ class Trainer:
 
     def _start_from(self, init: str) -> None:
         """Take over a trained model's weights."""
-        new = adopt(self.model, self.job.alphabet, checkpoint.load(find_model(init)))
+        new = adopt(self.model, self.job.alphabet, self.job.phones, checkpoint.load(find_model(init)))
         if self.group.leads:
             more = f" and {len(new) - NEW_NAMED} more" if len(new) > NEW_NAMED else ""
             self._say(f"starts from {init}; new: {', '.join(new[:NEW_NAMED]) or 'nothing'}{more}")

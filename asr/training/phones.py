@@ -20,13 +20,15 @@ from asr.model import ModelConfig
 from asr.training.columns import INTEGERS, RaggedWriter
 from asr.training.prepare import Transcripts, frames_needed
 
+LEAST_KNOWN = 0.5  # share of the words: a lexicon that has fewer is of another language
+
 
 @dataclass(frozen=True)
 class PhoneTargets:
     """The words of the training texts in phones.
 
     Args:
-        symbols: "" for the blank, then the phones.
+        symbols: "" for the blank, then all phones of the lexicon.
         spelled: word -> its phone ids.
         guessed: words that are not in the dictionary -> how often they occur.
         words: words of all texts.
@@ -44,11 +46,16 @@ class PhoneTargets:
         for text in texts:
             counts.update(text.split())
         known = {word: lexicon.phones(word) for word in counts}
-        symbols = ("", *sorted({phone for phones in known.values() for phone in phones}))
+        symbols = ("", *lexicon.names)
         numbers = {symbol: i for i, symbol in enumerate(symbols)}
         guessed = Counter({word: count for word, count in counts.items() if word not in lexicon.words})
         spelled = {word: tuple(numbers[phone] for phone in phones) for word, phones in known.items()}
         return cls(symbols, spelled, guessed, counts.total())
+
+    @property
+    def known(self) -> float:
+        """Share of the words that are in the dictionary."""
+        return 1 - self.guessed.total() / max(1, self.words)
 
     def ids(self, text: str) -> list[int]:
         """Phone ids of one of the texts."""
@@ -59,9 +66,8 @@ class PhoneTargets:
         line = f"{len(self.symbols) - 1} phones"
         if self.guessed:
             word = self.guessed.most_common(1)[0][0]
-            share = self.guessed.total() / self.words
-            line += f"; {share:.1%} of the words are not in the lexicon ({len(self.guessed)} different ones), such as "
-            line += f"{word}, taken for {' '.join(lexicon.phones(word)) or 'nothing'}"
+            line += f"; {1 - self.known:.1%} of the words are not in the lexicon ({len(self.guessed)} different ones), "
+            line += f"such as {word}, taken for {' '.join(lexicon.phones(word)) or 'nothing'}"
         yield line
 
 
@@ -70,11 +76,15 @@ def write_phones(
 ) -> PhoneTargets:
     """Add phones to the files of `Examples`; none for an utterance into whose frames CTC could not fit them.
 
+    Where the lexicon is of another language, as the words show that it does not have, nothing is written.
+
     Args:
         folder: where `find_examples` has written.
     """
     numbers = np.load(folder / "numbers.npy")
     targets = PhoneTargets.of((transcripts.texts[number] for number in numbers), lexicon)
+    if targets.known < LEAST_KNOWN:
+        return targets
     with RaggedWriter(folder / "phones", INTEGERS) as column:
         for number in numbers:
             ids = targets.ids(transcripts.texts[number])
