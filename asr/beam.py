@@ -588,13 +588,21 @@ def _grow_one(
 
 @compiled
 def _thin(candidates: NDArray, numbers: NDArray, count: int, size: int, least: float) -> tuple[int, float]:
-    """Forget all candidates but about the `size` best; returns how many there are, and what is too little by now."""
-    least = max(least, np.partition(numbers[:count, SCORE], count - size)[count - size])
+    """Forget all candidates but the `size` best; returns how many there are, and what is too little by now.
+
+    Of equal ones the first stay: were all kept, there might never be room again.
+    """
+    limit = np.partition(numbers[:count, SCORE], count - size)[count - size]
+    least = max(least, limit)
+    room = size - np.count_nonzero(numbers[:count, SCORE] > limit)  # for those that are no better than the limit
     kept = 0
     for i in range(count):
-        if numbers[i, SCORE] >= least:
-            candidates[kept], numbers[kept] = candidates[i], numbers[i]
-            kept += 1
+        score = numbers[i, SCORE]
+        if score < least or (score == limit and room == 0):
+            continue
+        room -= score == limit
+        candidates[kept], numbers[kept] = candidates[i], numbers[i]
+        kept += 1
     return kept, least
 
 

@@ -376,3 +376,12 @@ def test_keeping_the_best_of_those_that_are_alike_makes_room() -> None:
             best = narrow(log_probs[None], np.array([7]), n_best=n_best)[0][0]
             lost.append(found.score - scores[best.ids])
     assert 0 < np.mean(alone) < np.mean(listed)
+
+
+@pytest.mark.parametrize("size", [2, 5, 50])
+def test_candidates_that_are_all_as_good_come_to_an_end(size: int) -> None:
+    """None is worse than another, so that thinning them out must choose."""
+    for hot in (None, hot_words({"eel": 8.0}, LETTERS)):
+        search = BeamSearch(token_kinds(LETTERS), BeamSettings(beam_size=size), hot=hot)
+        for frames in (1, 2, 5, 30):
+            assert search.search_all([np.full((frames, len(LETTERS)), -1.0, np.float32)])[0]
