@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Error, __version__, audio, command, corpus, files
-from asr.batching import expected_length, length_batches
+from asr import __version__, audio, command, corpus, files
+from asr.batching import expected_length
 from asr.corpus import Utterance
 from asr.evaluation import Evaluation, Report, Texts, describe
 from asr.groups import by_duration, by_field
@@ -39,6 +39,7 @@ from asr.outputs import escaped
 from asr.report import WORST, check_page_name, write_report
 from asr.report_data import report_data
 from asr.score import score
+from asr.tape import load_parts
 from asr.text import Normalizer
 from asr.written import FORMS
 
@@ -70,23 +71,20 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluat
 
 
 def _transcribe(recognizer: Recognizer, utterances: Sequence[Utterance]) -> tuple[list[str], dict[str, str], float]:
-    """Texts in order, failures in order, and seconds of audio; batches hold utterances of like length."""
-    texts = [""] * len(utterances)
-    failures: dict[int, str] = {}
+    """Texts in order, failures in order, and seconds of audio; those of like length are recognized together."""
+    texts: list[str] = []
+    failures: dict[str, str] = {}
     seconds = 0.0
-    together = recognizer.batch_seconds * recognizer.threads
-    for batch in length_batches([expected_length(each) for each in utterances], together):
-        waveforms = {}
-        for i in batch:
-            try:
-                waveforms[i] = audio.load(utterances[i].audio, utterances[i].offset, utterances[i].duration)
-            except (Error, OSError) as error:
-                failures[i] = str(error)
-        transcripts = recognizer.transcribe_many(list(waveforms.values()))
-        for i, transcript in zip(waveforms, transcripts, strict=True):
-            texts[i] = transcript.text
+    for block in load_parts(utterances, recognizer.threads):
+        start = len(texts)
+        texts += [""] * len(block)
+        failures |= {utterances[start + i].id: str(why) for i, why in enumerate(block) if isinstance(why, Exception)}
+        readable = [i for i, samples in enumerate(block) if not isinstance(samples, Exception)]
+        readable.sort(key=lambda i: len(block[i]))
+        for i, transcript in zip(readable, recognizer.transcribe_many([block[i] for i in readable]), strict=True):
+            texts[start + i] = transcript.text
             seconds += transcript.duration
-    return texts, {utterances[i].id: failures[i] for i in sorted(failures)}, seconds
+    return texts, failures, seconds
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asr import Error, audio, command
-from asr.batching import expected_length, log_probs_of
+from asr import command
+from asr.batching import log_probs_of
 from asr.calibrate import calibrate, keep
 from asr.corpus import Utterance
 from asr.lm import is_arpa
 from asr.loading import find_lm, search_settings, word_search
 from asr.ngram import NGram
 from asr.recognizer import Recognizer
+from asr.tape import load_parts
 from asr.tune import tune
 
 
@@ -61,14 +62,12 @@ def _lm_file(model: Path, lm: str | None, why: str) -> Path:
 
 def _log_probs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[NDArray[np.float32]]:
     """Of each utterance, as `Recognizer.log_probs` gives them; no frames of one that cannot be read."""
-
-    def read(i: int) -> NDArray[np.float32] | None:
-        try:
-            return audio.load(utterances[i].audio, utterances[i].offset, utterances[i].duration)
-        except (Error, OSError):
-            return None
-
-    return log_probs_of(recognizer, [expected_length(each) for each in utterances], read)
+    found = []
+    for block in load_parts(utterances, recognizer.threads):
+        waveforms = [None if isinstance(each, Exception) else each for each in block]
+        lengths = [0 if each is None else len(each) for each in waveforms]
+        found += log_probs_of(recognizer, lengths, waveforms.__getitem__)
+    return found
 
 
 def _references(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[str]:

@@ -170,12 +170,26 @@ class Tape:
         raise AssertionError("seek begins again rather than go where nothing is kept")
 
 
-def map_parts(work: Callable[[Tape, AnyPart], Result], parts: Iterable[AnyPart], threads: int) -> Iterator[Result]:
-    """What `work` makes of every part and the tape of its recording, in the order of the parts.
+def load_parts(parts: Iterable[Part], threads: int) -> Iterator[list[Samples | AudioError | OSError]]:
+    """The samples of every part, or why it cannot be read, in order; some at a time, see `map_parts`."""
+    return map_parts(_samples, parts, threads)
 
-    Some of them lie in memory at a time. Among these the parts of one recording are read by one thread, in the order
-    of their starts; a recording whose parts go on behind them stays open. So recordings whose parts follow one another
-    in order are decoded once; of those whose parts come in any order, once for every `AHEAD` parts.
+
+def _samples(tape: Tape, part: Part) -> Samples | AudioError | OSError:
+    try:
+        return tape.load(part.offset, part.duration)
+    except (AudioError, OSError) as error:
+        return error
+
+
+def map_parts(
+    work: Callable[[Tape, AnyPart], Result], parts: Iterable[AnyPart], threads: int
+) -> Iterator[list[Result]]:
+    """What `work` makes of every part and the tape of its recording, in the order of the parts, some at a time.
+
+    Among these the parts of one recording are read by one thread, in the order of their starts; a recording whose
+    parts go on behind them stays open. So recordings whose parts follow one another in order are decoded once; those
+    whose parts come in any order, once each time.
     """
     last = Tape("")
     with ThreadPoolExecutor(threads) as pool:
@@ -185,7 +199,7 @@ def map_parts(work: Callable[[Tape, AnyPart], Result], parts: Iterable[AnyPart],
                 if last.path not in tapes:
                     last.close()
                 last = tapes[block[-1].audio]
-                yield from _read(pool, work, block, tapes, last)
+                yield _read(pool, work, block, tapes, last)
         finally:
             last.close()
 
@@ -210,7 +224,7 @@ def _read(
     block: list[AnyPart],
     tapes: dict[Path, Tape],
     last: Tape,
-) -> Iterator[Result]:
+) -> list[Result]:
     """See `map_parts`; `last` stays open."""
     numbers: dict[Path, list[int]] = {path: [] for path in tapes}
     for number in sorted(range(len(block)), key=lambda number: block[number].offset):
@@ -224,4 +238,4 @@ def _read(
             tapes[path].close()
 
     list(pool.map(read, tapes))
-    return (found.pop(number) for number in range(len(block)))
+    return [found[number] for number in range(len(block))]

@@ -6,6 +6,7 @@ import argparse
 import errno
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,13 +63,45 @@ def transcribe(
     Yields: in the same order every recording (None for an error among them) with its transcript, or with the error
         that says why it has none.
     """
-    parts = (part for recording in recordings for part in _opened(reader, recording, channel, progress or Progress()))
+    places: deque[int] = deque()  # of the recordings that have been begun, among all as they were given
+
+    def begun() -> Iterator[tuple[tuple[Recording | None, bool], Iterator[NDArray[np.float32]] | Error]]:
+        for place, recording in _by_start(recordings):
+            places.append(place)
+            yield from _opened(reader, recording, channel, progress or Progress())
+
     channels: list[Transcript | Error] = []
-    for (recording, last), result in recognizer.transcribe_all(parts, n_best):
+    waiting: dict[int, tuple[Recording | None, Transcript | Error]] = {}
+    next_place = 0
+    for (recording, last), result in recognizer.transcribe_all(begun(), n_best):
         channels.append(result)
         if last:
-            yield recording, channels[0] if channel != EACH else _side_by_side(channels)
+            waiting[places.popleft()] = recording, channels[0] if channel != EACH else _side_by_side(channels)
             channels = []
+        while next_place in waiting:
+            yield waiting.pop(next_place)
+            next_place += 1
+
+
+def _by_start(recordings: Iterable[Recording | Error]) -> Iterator[tuple[int, Recording | Error]]:
+    """The recordings with their places; parts that follow one another in one file by their starts: it is decoded once.
+
+    Others come as soon as they are given.
+    """
+    parts: list[tuple[int, Recording]] = []
+    for place, recording in enumerate(recordings):
+        if parts and (isinstance(recording, Error) or recording.path != parts[0][1].path):
+            yield from sorted(parts, key=_start)
+            parts = []
+        if isinstance(recording, Error) or (recording.duration is None and not recording.offset):
+            yield place, recording
+        else:
+            parts.append((place, recording))
+    yield from sorted(parts, key=_start)
+
+
+def _start(part: tuple[int, Recording]) -> float:
+    return part[1].offset
 
 
 def _opened(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -19,6 +20,7 @@ from asr.corpus import Utterance
 from asr.recognizer import Recognizer
 from asr.score import score
 
+SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 KEYS = {"wer", "cer", "words", "errors", "substitutions", "deletions", "insertions", "utterances"}
 KEYS |= {"wer_low", "wer_high", "rtf"}
 
@@ -93,6 +95,18 @@ def test_parts_of_a_recording(recognizer: Recognizer, utterances: list[Utterance
     part = Utterance("part", utterances[2].audio, text, offset=1.0, duration=1.5)
     result = evaluate.evaluate(recognizer, [part])
     assert (result.texts, result.seconds_of_audio) == ([text], 1.5)
+
+
+def test_parts_of_a_recording_that_cannot_seek_in_any_order(recognizer: Recognizer, tmp_path: Path) -> None:
+    path = tmp_path / "long.mp3"
+    samples = audio.load(SAMPLES / "river.flac")
+    soundfile.write(path, np.tile(samples, 3), audio.SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III")
+    starts = (3.0, 0.5, 4.0, 0.0, 2.9)
+    parts = [Utterance(str(start), path, "text", offset=start, duration=1.0 + start / 4) for start in starts]
+    result = evaluate.evaluate(recognizer, [*parts[:2], Utterance("x", tmp_path / "x.wav", "text"), *parts[2:]])
+    texts = [recognizer.transcribe(audio.load(path, part.offset, part.duration)).text for part in parts]
+    assert result.texts == [*texts[:2], "", *texts[2:]] and list(result.failures) == ["x"]
+    assert len(set(texts)) > 1
 
 
 def test_audio_that_cannot_be_read_counts_with_its_deletions(

@@ -17,10 +17,13 @@ import pytest
 import soundfile
 
 import asr
-from asr import audio, corpus
+from asr import Error, audio, corpus
 from asr.files import replacing
 from asr.formats import FORMATS
+from asr.reading import Reader
 from asr.recognizer import Recognizer
+from asr.sources import Recording
+from asr.transcribe import transcribe
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -65,6 +68,33 @@ def test_a_manifest_names_parts_of_recordings(
     parts = [tiny.transcribe(audio.load(path, *part)).text for part in ((0.0, 2.0), (2.0, 2.5))]
     expected = f"first\t{parts[0]}\nsecond\t{parts[1]}\n"
     assert transcribing("--manifest", manifest, "--split", "test") == (0, expected, "")
+
+
+def test_parts_of_a_recording_are_read_by_their_starts_and_come_in_the_order_given(
+    tiny: Recognizer, tmp_path: Path, recordings: list[Path]
+) -> None:
+    path = str(tmp_path / "long.mp3")
+    samples = np.concatenate([audio.load(each) for each in recordings])
+    soundfile.write(path, samples, audio.SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III")
+    parts = [Recording(str(start), path, "x", start, 1.0) for start in (4.0, 1.5, 20.0, 0.5, 4.0)]
+    given = [Error("one"), *parts, Error("two"), Recording("c", str(recordings[2]), "c"), parts[1]]
+    asked: list[tuple[str, float]] = []
+
+    class Asked(Reader):
+        def stream(self, path: str, channel: int | None, offset: float, duration: float | None):
+            asked.append((path, offset))
+            return super().stream(path, channel, offset, duration)
+
+    with Asked() as reader:
+        found = list(transcribe(tiny, reader, given))
+    other = str(recordings[2])
+    assert asked == [*((path, start) for start in (0.5, 1.5, 4.0, 4.0, 20.0)), (other, 0.0), (path, 1.5)]
+    assert [recording for recording, _ in found] == [None if isinstance(each, Error) else each for each in given]
+    for recording, result in found:
+        if recording is None or recording.offset == 20.0:
+            assert isinstance(result, Error)
+        else:
+            assert result.text == tiny.transcribe(audio.load(recording.path, recording.offset, recording.duration)).text
 
 
 def test_what_is_transcribed_needs_no_text(

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import IO
 
@@ -251,7 +251,7 @@ def _write(
 
 def _decode_all(recordings: Iterable[_Recording]) -> Iterator[_Decoded]:
     """Each recording, in order; decoding runs outside Python's lock, on all cores."""
-    return map_parts(_decode, recordings, cores())
+    return chain.from_iterable(map_parts(_decode, recordings, cores()))
 
 
 def _decode(tape: Tape, recording: _Recording) -> _Decoded:
