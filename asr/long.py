@@ -25,6 +25,9 @@ CONTEXT = 2.0  # s
 QUIET = 0.2  # s: a place is as quiet as its surroundings of this length
 SILENT = 1e-4  # of full scale: what never exceeds it (-80 dB) is no recorded speech
 STEADY = 1.5  # dB: what never stands out more from its quieter parts, in two seconds and more, is not either
+FAINT = 35.0  # dB below the loudest 0.4 s of a window: what stays below it is no speech beside that
+LOUDEST = 0.4  # s
+SILENCE, EDGE = 2.0, 0.5  # s: of a longer faint stretch the model hears only so much at both of its ends
 
 PAUSE = 0.3  # s without a word: an utterance may end in it
 LONG_PAUSE = 2.0  # s without a word: an utterance ends
@@ -66,6 +69,28 @@ class Window:
         if np.abs(self.samples).max(initial=0.0) <= SILENT:
             return True
         return len(self.samples) >= 2 * SAMPLE_RATE and contrast(self.samples) < STEADY
+
+    def heard(self, step: int) -> NDArray[np.bool_]:
+        """(F,) whether the audio of each output frame is for the model: all but the inside of long silences.
+
+        Features are normalised over what is read together. Seconds of digital silence or of a faint background, as on
+        the side of a call where the other one speaks, would move the speech beside them to where no model has seen any.
+
+        Args:
+            step: samples per output frame.
+        """
+        count = len(self.samples) // step
+        centred = (self.samples - self.samples.mean())[: count * step].reshape(-1, step)
+        level = 10 * np.log10(np.square(centred, dtype=np.float64).mean(axis=1) + 1e-14)
+        place = min(count, max(1, round(LOUDEST * SAMPLE_RATE / step)))
+        loud = level >= np.partition(level, -place)[-place] - FAINT if count else np.zeros(0, bool)
+        edge, least = (round(seconds * SAMPLE_RATE / step) for seconds in (EDGE, SILENCE))
+        heard = np.ones(count + 1, bool)  # a last frame begins where the whole ones end
+        bounds = np.flatnonzero(np.diff(loud, prepend=True, append=True))
+        for start, end in bounds.reshape(-1, 2):
+            if end - start > least:
+                heard[start + edge : end - edge] = False
+        return heard
 
 
 def contrast(samples: NDArray[np.float32]) -> float:

@@ -286,24 +286,24 @@ class Recognizer:
 
     def _rows(self, windows: Sequence[Window]) -> list[NDArray[np.float32]]:
         """(T, V) log-probs of each window; those of like length are read together."""
-        rows = [self.no_frames()] * len(windows)
-        heard = [i for i, window in enumerate(windows) if not window.silent]
-        lengths = [len(windows[i].samples) for i in heard]
+        frames = [self._no_frame_heard(window) if window.silent else window.heard(self.step) for window in windows]
+        rows = [_silence(len(each), self._width, self.model.config.vocab) for each in frames]
+        spoken = [i for i, each in enumerate(frames) if each.any()]
+        samples = [_cut(windows[i].samples, frames[i], self.step) for i in spoken]
+        lengths = [len(each) for each in samples]
         share = sum(lengths) / audio.SAMPLE_RATE / self.threads
         batches = length_batches(lengths, min(self.batch_seconds, share))
 
         def read(batch: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-            return self.log_probs([windows[heard[i]].samples for i in batch])
+            return self.log_probs([samples[i] for i in batch])
 
-        for batch, (log_probs, frames) in zip(batches, self._side_by_side(read, batches), strict=True):
-            for i, found, count in zip(batch, log_probs, frames, strict=True):
-                rows[heard[i]] = found[:count]
-        config = self.model.config
-        for i, window in enumerate(windows):
-            if window.silent:
-                frames = config.frames(self.features.config.frames(len(window.samples)))
-                rows[i] = _silence(frames, self._width, config.vocab)
+        for batch, (log_probs, counts) in zip(batches, self._side_by_side(read, batches), strict=True):
+            for i, found, count in zip(batch, log_probs, counts, strict=True):
+                rows[spoken[i]][frames[spoken[i]]] = found[:count]
         return rows
+
+    def _no_frame_heard(self, window: Window) -> NDArray[np.bool_]:
+        return np.zeros(self.model.config.frames(self.features.config.frames(len(window.samples))), bool)
 
     def _side_by_side(self, function: Callable, items: Sequence) -> Iterator:
         """The results for all items, from as many threads as it has."""
@@ -410,6 +410,12 @@ class _Job:
         for block in blocks:
             self.samples += len(block)
             yield block
+
+
+def _cut(samples: NDArray[np.float32], heard: NDArray[np.bool_], step: int) -> NDArray[np.float32]:
+    """The samples of the output frames that are heard, see `Window.heard`."""
+    whole = (len(heard) - 1) * step
+    return np.concatenate([samples[:whole].reshape(-1, step)[heard[:-1]].ravel(), samples[whole:]])
 
 
 def _silence(frames: int, width: int, tokens: int) -> NDArray[np.float32]:

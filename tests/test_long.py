@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import asr
 from asr import audio, batching, long
-from asr.long import Cutter, windows
+from asr.long import Cutter, Window, windows
 from asr.recognizer import Recognizer
 from asr.text import Alphabet, Subwords
 
@@ -273,3 +273,46 @@ def test_segments_come_while_the_recording_is_read(tiny_model: Path, minutes: np
             for _ in segments:
                 counts[-1] += 1
     assert counts[0] == counts[1] > 1
+
+
+# Silence beside speech
+
+
+def _syllables(frames: int, level: float = 0.1) -> np.ndarray:
+    """(samples,) float32 of so many output frames, 640 samples each, as loud as speech."""
+    return (level * np.random.default_rng(3).standard_normal(frames * 640)).astype(np.float32)
+
+
+@pytest.mark.parametrize("faint", [0.0, 1e-3])
+def test_of_long_silences_only_the_edges_are_heard(faint: float) -> None:
+    pause, said = _syllables(200, faint), _syllables(40)
+    heard = Window(np.concatenate([said, pause, said, pause[: 50 * 640], said]), 0, None).heard(640)
+    edge = round(0.5 * RATE / 640)
+    expected = np.ones(40 + 200 + 40 + 50 + 40 + 1, bool)
+    expected[40 + edge : 40 + 200 - edge] = False  # 8 s are long, 2 s are not
+    assert np.array_equal(heard, expected)
+
+
+def test_quiet_speech_beside_loud_is_heard() -> None:
+    assert Window(np.concatenate([_syllables(50, 0.3), _syllables(200, 0.01)]), 0, None).heard(640).all()
+    click = np.concatenate([_syllables(200, 0.003), [1.0, -1.0], _syllables(100, 0.003)])
+    assert Window(click.astype(np.float32), 0, None).heard(640).all()
+
+
+@pytest.mark.parametrize("samples", [1, 639, 640, 641, 32_000])
+def test_any_length_has_its_frames(tiny: Recognizer, samples: int) -> None:
+    window = Window(_syllables(50)[:samples], 0, None)
+    assert len(window.heard(tiny.step)) == len(tiny.log_probs([window.samples])[0][0])
+    assert window.heard(tiny.step).all()
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_silence_beside_speech_changes_nothing_of_it(tiny: Recognizer, recordings: list[Path], before: bool) -> None:
+    """A second of it or half a minute: the model hears the same, and nothing in what it does not hear."""
+    said = audio.load(recordings[2])[2000 : 2000 + 120 * STEP]  # from syllable to syllable
+    silences = [np.zeros(count * STEP, np.float32) for count in (24, 800)]
+    short, longer = (np.concatenate([silence, said] if before else [said, silence]) for silence in silences)
+    heard = Window(longer, 0, None).heard(STEP)
+    found = tiny.long_log_probs([longer])
+    assert np.array_equal(found[heard], tiny.long_log_probs([short]))
+    assert (found[~heard].argmax(axis=1) == BLANK).all() and (~heard).sum() == 776

@@ -150,7 +150,7 @@ def test_a_pause_in_a_script_without_spaces_adds_none(tiny: Recognizer) -> None:
     units = Alphabet.from_texts(["eight"])
     config = replace(tiny.model.config, vocab=len(units))
     recognizer = Recognizer(AcousticModel(config).eval(), tiny.features, units, tiny.normalizer, {})
-    rows = np.full((60, len(units)), -9.0, np.float32)
+    rows = np.full((61, len(units)), -9.0, np.float32)
     rows[:, 0] = -1.0
     for frame, letter in ((2, "e"), (4, "i"), (6, "g"), (8, "h"), (50, "t")):
         rows[frame, units.encode(letter)] = -0.1
