@@ -137,6 +137,7 @@ def test_files_stay_in_their_folder_whatever_ids_say(
     manifest = tmp_path / "lists" / "test.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "deep" / "out"
+    out.mkdir(parents=True)
     status, _, err = transcribing("--manifest", manifest, "--format", "txt", "--output-dir", out, "--skip-existing")
     assert status == 1 and err.count("\n") == 1 and "too long" in err  # and the others are written
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.txt")}
