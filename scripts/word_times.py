@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr import audio, command
-from asr.align import token_spans, words
+from asr.align import group_words, token_spans, words
 from asr.corpus import Utterance
 from asr.recognizer import Recognizer
 from asr.text import Normalizer
@@ -88,9 +88,10 @@ def recordings(split: str, recognizer: Recognizer, corpora: Path) -> Iterator[Jo
 def known_text(recognizer: Recognizer, recording: Joined) -> list[tuple[Word, Word]]:
     """Each word beside the same word with the times of the alignment."""
     log_probs, frames = recognizer.log_probs([recording.samples])
-    rows = log_probs[0, : frames[0]]
+    rows = recognizer.of_tokens(log_probs[0, : frames[0]])
     ids = recognizer.alphabet.encode(" ".join(word.text for word in recording.words))
-    aligned = words(recognizer.alphabet, ids, token_spans(rows, ids), rows, recognizer.frame_seconds)
+    found = group_words(recognizer.alphabet, ids)
+    aligned = words(found, ids, token_spans(rows, ids), rows, recognizer.frame_seconds)
     return list(zip(recording.words, aligned, strict=True))
 
 
