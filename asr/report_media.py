@@ -9,16 +9,18 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from asr import Error, audio
+from asr import audio
 from asr.corpus import Utterance
 from asr.inside import Inside, Token, look_inside
 from asr.pictures import MAX_SECONDS, shown, sign, token_rows
 from asr.recognizer import Recognizer
+from asr.tape import load_parts
 
 LOUDEST = 0.9  # sample that audio is scaled to: quiet recordings can be heard
 COMPRESSION = 0.5  # of MP3, which all browsers play: about 36 kbit/s
@@ -30,12 +32,10 @@ def media(recognizer: Recognizer, utterances: Sequence[Utterance], chosen: Seque
     Of a recording longer than a minute it is the first minute.
     """
     found = {}
-    for i in chosen:
-        try:
-            samples = audio.load(utterances[i].audio, utterances[i].offset, utterances[i].duration)
-        except (Error, OSError):
-            continue
-        found[i] = medium(recognizer, samples, utterances[i].text)
+    blocks = load_parts((utterances[i] for i in chosen), recognizer.threads)
+    for i, samples in zip(chosen, chain.from_iterable(blocks), strict=True):
+        if not isinstance(samples, Exception):
+            found[i] = medium(recognizer, samples, utterances[i].text)
     return found
 
 
