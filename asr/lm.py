@@ -233,11 +233,18 @@ def _estimate(options: argparse.Namespace) -> None:
     _report_left_out(reader)
     if reader.lexicon and reader.units == "words" and not is_arpa(options.out):
         model = model.said_by(reader.lexicon)
-        unsaid = int((model.pronunciations.counts == 0).sum()) - len(("<s>", "</s>", "<unk>"))
-        if unsaid:
-            print(f"{unsaid} words cannot be found by their phones: the lexicon does not have them", file=sys.stderr)
+        _report_unsaid(model)
     save_lm(options.out, model)
     print(describe(options.out, model))
+
+
+def _report_unsaid(model: NGram) -> None:
+    if model.pronunciations is None:
+        print("words are found by their letters: the model's lexicon has none of them", file=sys.stderr)
+        return
+    unsaid = model.pronunciations.counts.tolist().count(0) - len(("<s>", "</s>", "<unk>"))
+    if unsaid:
+        print(f"{unsaid} words cannot be found by their phones: the lexicon does not have them", file=sys.stderr)
 
 
 def _convert(options: argparse.Namespace) -> None:

@@ -195,11 +195,11 @@ class NGram:
         return int(state(self.tables, 1 + self.ids[START]))
 
     def said_by(self, lexicon: Lexicon) -> NGram:
-        """The same model with the pronunciations that a lexicon has of its words."""
+        """The same model with the pronunciations that a lexicon has of its words; without, if it has none."""
         from asr.lexicon import Pronunciations
 
-        marks = (START, END, UNKNOWN)
-        return replace(self, pronunciations=Pronunciations.of(self.words, lexicon, marks))
+        said = Pronunciations.of(self.words, lexicon, (START, END, UNKNOWN))
+        return replace(self, pronunciations=said if said.counts.any() else None)
 
     def known(self, word: str) -> bool:
         """Whether it is a word of the model that a sentence may hold."""

@@ -257,6 +257,10 @@ def test_language_models_of_a_model_get_its_pronunciations(
     assert said.counts.sum() == sum(map(len, WAYS.values()))
     lm.main([*line, str(tmp_path / "text.arpa")])  # has no place for them
     assert "phones" not in capsys.readouterr().err
+    (tmp_path / "other.txt").write_text("masky te ha\n")
+    lm.main(["estimate", str(tmp_path / "other.txt"), *line[2:], str(tmp_path / "other.lm")])
+    assert "by their letters" in capsys.readouterr().err
+    assert not asr.load(str(hears_phones), lm=str(tmp_path / "other.lm")).by_phones
 
 
 def test_a_search_among_phones_is_tuned(

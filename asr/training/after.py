@@ -150,8 +150,9 @@ def _candidates(
         units = own.info["units"]
         what = f"of the training text (order {own.order}, {own.info['words']} {units} without those of dev's texts)"
         yield what, own
-        if stored.lexicon and units == "words":
-            yield f"{what}, its words by their phones", own.said_by(stored.lexicon)
+        said = own.said_by(stored.lexicon) if stored.lexicon and units == "words" else own
+        if said.pronunciations:
+            yield f"{what}, its words by their phones", said
     else:
         _say("no language model of the training text: too little of it, dev's texts left out")
     try:
