@@ -10,7 +10,8 @@ training    Hours of audio trained on per hour of wall-clock, by the training lo
 decoding    Beam search with a language model against other decoders, see scripts/bench_decoding.py. Needs the peers
             (pip install '.[peers]'), an ARPA file and LibriSpeech/dev-clean.
 transcribe  Time and memory of transcribing 10 s, once the model is loaded and as a command, of longer recordings
-            (--lengths), and the word error rate of utterances apart and joined (--joined), see
+            (--lengths), the word error rate of utterances apart and joined, and how true the confidences of their
+            words are (--joined), and the times of words on joined digits (--word-times), see
             scripts/bench_transcribe.py.
 """
 
@@ -387,6 +388,7 @@ def parser() -> argparse.ArgumentParser:
     lengths = what.choices["transcribe"]
     lengths.add_argument("--lengths", type=_lengths, default=(), help="seconds of longer recordings, with commas")
     lengths.add_argument("--joined", type=Path, metavar="MANIFEST", help="utterances to join to one recording")
+    lengths.add_argument("--word-times", action="store_true", help="errors of words' times, on joined digits")
     decoders = what.choices["decoding"]
     decoders.add_argument("--arpa", type=Path, required=True, help="language model for all decoders")
     decoders.add_argument("--pyctcdecode", metavar="PYTHON", help="a Python that has pyctcdecode and a numpy below 2")
@@ -407,7 +409,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from scripts.bench_transcribe import transcribe
 
         utterances = corpus.read(options.joined) if options.joined else []
-        figures = transcribe(options.model, options.lengths, utterances)
+        figures = transcribe(options.model, options.lengths, utterances, options.word_times)
     else:
         from scripts.bench_decoding import decoding  # which brings the peers
 

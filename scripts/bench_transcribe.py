@@ -1,6 +1,7 @@
-"""Benchmarks of transcribing: time and memory of one recording, of long ones, and what cutting them costs.
+"""Benchmarks of transcribing: time and memory of one recording, of long ones, what cutting costs, and how true are the
+times and confidences of words.
 
-`python scripts/bench.py transcribe [--lengths 60,600,3600,18000] [--joined MANIFEST]`
+`python scripts/bench.py transcribe [--lengths 60,600,3600,18000] [--joined MANIFEST] [--word-times]`
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from asr.loading import find_model
 from asr.recognizer import Recognizer
 from asr.score import Score, score
 from recipes import corpora_folder
+from scripts.calibration import judge, largest
+from scripts.word_times import measure, median_errors
 
 PROJECT = Path(__file__).resolve().parents[1]
 RECORDING_SECONDS = 10.0
@@ -59,17 +62,20 @@ class Joined:
         apart: each by itself.
         cut: joined to one recording, which is cut into windows and utterances.
         uncut: joined, and read and decoded whole.
+        confidence: largest difference between the stated and the true share of right words, utterances apart, of a
+            tenth of the scale with 100 words or more.
     """
 
     audio_seconds: float
     apart: Score
     cut: Score
     uncut: Score
+    confidence: float
 
     def to_dict(self) -> dict[str, float]:
         """Rates as fractions."""
         rates = {name: getattr(self, name).wer for name in ("apart", "cut", "uncut")}
-        return {"audio_seconds": self.audio_seconds, **rates}
+        return {"audio_seconds": self.audio_seconds, **rates, "confidence": self.confidence}
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class TranscribeFigures:
         ratio_to_torch: time of the command on 5 s, greedily, over that of `import torch`; medians of both in turns.
         lengths: longer recordings.
         joined: utterances in one recording.
+        word_times: median errors of words' starts and ends in milliseconds, see `scripts/word_times.py`.
     """
 
     rtf: float
@@ -95,6 +102,7 @@ class TranscribeFigures:
     ratio_to_torch: float
     lengths: list[Length] = field(default_factory=list)
     joined: dict[str, Joined] = field(default_factory=dict)
+    word_times: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         """What `--json` prints."""
@@ -121,17 +129,26 @@ class TranscribeFigures:
         for decoder, found in self.joined.items():
             lines.append(
                 f"{found.audio_seconds / 60:.0f} minutes of utterances, {decoder}: WER {found.apart.wer:.2%} apart, "
-                f"{found.cut.wer:.2%} joined, {found.uncut.wer:.2%} joined and not cut"
+                f"{found.cut.wer:.2%} joined, {found.uncut.wer:.2%} joined and not cut; confidences within "
+                f"{100 * found.confidence:.1f} points"
+            )
+        for words, error in self.word_times.items():
+            lines.append(
+                f"times of words on joined digits, {words}: median error {error['start']:.0f} ms of starts, "
+                f"{error['end']:.0f} ms of ends"
             )
         return "\n".join(lines)
 
 
-def transcribe(model: str, lengths: Sequence[float] = (), utterances: Sequence[Utterance] = ()) -> TranscribeFigures:
+def transcribe(
+    model: str, lengths: Sequence[float] = (), utterances: Sequence[Utterance] = (), word_times: bool = False
+) -> TranscribeFigures:
     """Measure a model that ships (by name) or a model file (by path).
 
     Args:
         lengths: seconds of longer recordings to measure, too.
         utterances: to join, so that they make one long recording.
+        word_times: measure the times of words, too, on joined digits.
 
     Raises:
         asr.Error: no such model, no recording at hand, or the command fails.
@@ -158,6 +175,7 @@ def transcribe(model: str, lengths: Sequence[float] = (), utterances: Sequence[U
         ratio,
         longer,
         {name: _join(load(model, beam_size=size), utterances) for name, size in DECODERS.items() if utterances},
+        {words: median_errors(pairs) for words, pairs in measure(load(model)).items() if pairs} if word_times else {},
     )
 
 
@@ -239,13 +257,17 @@ def _join(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Joined:
     waveforms = [audio.load(each.audio, each.offset, each.duration) for each in utterances]
     joined = np.concatenate(waveforms)
     references = [recognizer.normalizer(each.text) for each in utterances]
-    apart = [found.text for found in recognizer.transcribe_many(waveforms)]
+    apart = recognizer.transcribe_many(waveforms)
     cut = recognizer.transcribe(joined).text
     log_probs, lengths = recognizer.log_probs([joined])
     uncut = recognizer.text(recognizer.decode([log_probs[0, : lengths[0]]])[0][0])
     whole = " ".join(references)
     return Joined(
-        len(joined) / audio.SAMPLE_RATE, score(references, apart), score([whole], [cut]), score([whole], [uncut])
+        len(joined) / audio.SAMPLE_RATE,
+        score(references, [transcript.text for transcript in apart]),
+        score([whole], [cut]),
+        score([whole], [uncut]),
+        largest(judge(zip(references, apart, strict=True))),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from asr import audio, command, corpus
-from asr.calibrate import reliability, right_words
+from asr.calibrate import Bin, reliability, right_words
+from asr.transcript import Transcript
 
 ENOUGH = 100  # words in a bin that counts
 
@@ -31,19 +32,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     recognizer = command.load_model(options)
     utterances = corpus.read(options.manifest)
     recordings = ((each, [audio.load(each.audio, each.offset, each.duration)]) for each in utterances)
-    stated, right = [], []
-    for utterance, transcript in recognizer.transcribe_all(recordings):
-        reference = recognizer.normalizer(utterance.text).split()
-        stated += [word.confidence for word in transcript.words]
-        right += right_words(reference, [word.text for word in transcript.words]).tolist()
+    found = judge(
+        (recognizer.normalizer(utterance.text), transcript)
+        for utterance, transcript in recognizer.transcribe_all(recordings)
+    )
     print("not calibrated" if recognizer.calibration is None else f"fitted to {recognizer.calibration.words} words")
     print("  words  stated    true  difference")
-    found = reliability(np.array(stated), np.array(right))
     for each in found:
         print(f"{each.words:7}  {each.stated:6.1%}  {each.true:6.1%}  {each.stated - each.true:+10.1%}")
-    largest = max((abs(each.stated - each.true) for each in found if each.words >= ENOUGH), default=0.0)
-    print(f"{len(stated)} words, {np.mean(right):.1%} right; largest difference of a bin of {ENOUGH}: {largest:.1%}")
+    words = sum(each.words for each in found)
+    right = sum(each.words * each.true for each in found) / max(1, words)
+    print(f"{words} words, {right:.1%} right; largest difference of a bin of {ENOUGH}: {largest(found):.1%}")
     return 0
+
+
+def judge(transcripts: Iterable[tuple[str, Transcript]]) -> list[Bin]:
+    """The words of transcripts by confidence.
+
+    Args:
+        transcripts: each behind its reference, normalised.
+    """
+    stated, right = [], []
+    for reference, transcript in transcripts:
+        stated += [word.confidence for word in transcript.words]
+        right += right_words(reference.split(), [word.text for word in transcript.words]).tolist()
+    return reliability(np.array(stated), np.array(right, bool))
+
+
+def largest(bins: Sequence[Bin]) -> float:
+    """Largest difference between what is stated and what is true, of bins with enough words."""
+    return max((abs(each.stated - each.true) for each in bins if each.words >= ENOUGH), default=0.0)
 
 
 if __name__ == "__main__":

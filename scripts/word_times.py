@@ -130,10 +130,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--takes", choices=("test", "dev"), default="test", help="0-4 or 5-9 (default: test)")
     options = arguments.parse_args(argv)
     recognizer = command.load_model(options)
-    joined = list(recordings(options.takes, recognizer, corpora_folder()))
-    print(describe("known text", [pair for each in joined for pair in known_text(recognizer, each)]))
-    print(describe("recognized, right", [pair for each in joined for pair in recognized(recognizer, each)]))
+    for title, pairs in measure(recognizer, options.takes).items():
+        print(describe(title, pairs))
     return 0
+
+
+def measure(recognizer: Recognizer, takes: str = "test") -> dict[str, list[tuple[Word, Word]]]:
+    """Words as they were said beside words as they were found: of the known text, and of what is recognized rightly."""
+    joined = list(recordings(takes, recognizer, corpora_folder()))
+    return {
+        "known text": [pair for each in joined for pair in known_text(recognizer, each)],
+        "recognized, right": [pair for each in joined for pair in recognized(recognizer, each)],
+    }
+
+
+def median_errors(pairs: Sequence[tuple[Word, Word]]) -> dict[str, float]:
+    """Of starts and ends, in milliseconds."""
+    return {
+        edge: 1000 * float(np.median([abs(getattr(found, edge) - getattr(said, edge)) for said, found in pairs]))
+        for edge in ("start", "end")
+    }
 
 
 if __name__ == "__main__":

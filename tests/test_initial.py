@@ -90,7 +90,7 @@ def test_pieces_that_were_learnt_anew_keep_the_outputs_that_they_share():
 
 def test_sizes_are_settings_that_make_the_same_model():
     alphabet = Alphabet(("", "a"))
-    config = ModelConfig(2, 80, 8, 12, 2, 7, "lstm", False, "batch", 0.3, phone_layer=2)  # the last, as by default
+    config = ModelConfig(2, 80, 8, 12, 2, 7, "lstm", False, "batch", 0.3)
     found = TrainConfig().updated(sizes(stored(AcousticModel(config), alphabet))).model(2, 80)
     assert found == dataclasses.replace(config, dropout=TrainConfig().dropout)
 

@@ -157,7 +157,8 @@ class TrainConfig:
 
         names = {field.name for field in dataclasses.fields(ModelConfig)} - {"vocab", "n_mels", "phones", "phone_layer"}
         sizes = {name: getattr(self, name) for name in names}
-        return ModelConfig(vocab=vocab, n_mels=n_mels, phone_layer=self.phone_layer or self.layers, **sizes)
+        phone_layer = (self.phone_layer or self.layers) if self.lexicon else 1
+        return ModelConfig(vocab=vocab, n_mels=n_mels, phone_layer=phone_layer, **sizes)
 
     def updated(self, changes: Mapping[str, object]) -> TrainConfig:
         """A copy with some settings changed.
