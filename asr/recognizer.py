@@ -421,7 +421,8 @@ def _cut(samples: NDArray[np.float32], heard: NDArray[np.bool_], step: int) -> N
 def _silence(frames: int, width: int, tokens: int) -> NDArray[np.float32]:
     """(T, width) log-probs that hold the blank alone, of the tokens and of the phones that may stand behind them."""
     log_probs = np.full((frames, width), NEVER, np.float32)
-    log_probs[:, decode.BLANK :: tokens] = 0.0
+    log_probs[:, decode.BLANK] = 0.0
+    log_probs[:, tokens : tokens + 1] = 0.0  # the phones' blank, where there are any
     return log_probs
 
 

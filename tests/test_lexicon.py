@@ -232,6 +232,15 @@ def test_silence_says_nothing_by_phones_either(with_lm: Recognizer) -> None:
     assert with_lm.long_log_probs([np.zeros(16_000, np.float32)]).argmax(1).max() == 0
 
 
+def test_silence_holds_the_blanks_alone(shipped_model: Path) -> None:
+    """Of a model that tells more phones than tokens."""
+    recognizer = asr.load(str(shipped_model))
+    rows = recognizer.long_log_probs([np.zeros(16_000, np.float32)])
+    assert recognizer.by_phones and rows.shape[1] > 2 * len(recognizer.alphabet)
+    for part in (recognizer.of_tokens(rows), recognizer.searched(rows)):
+        assert (part[:, 0] == 0).all() and part[:, 1:].max() < -100
+
+
 def test_other_searches_are_among_letters(hears_phones: Path, model: NGram, tmp_path: Path) -> None:
     plain = dataclasses.replace(model, pronunciations=None)
     plain.save(tmp_path / "plain.lm")
