@@ -18,12 +18,8 @@ PHONE_OUTPUT = ("phones.output.weight", "phones.output.bias")
 def sizes(checkpoint: Checkpoint) -> dict[str, object]:
     """The training settings under which another model has the sizes, features and units of this one."""
     own = dataclasses.asdict(checkpoint.model)
-    for name in (
-        "vocab",
-        "n_mels",
-        "dropout",
-        "phones",
-    ):  # of the new alphabet; always the same; no size; the lexicon's
+    # What depends on the new alphabet and lexicon, what is always the same, and what is no size.
+    for name in ("vocab", "phones", "n_mels", "dropout"):
         del own[name]
     if not checkpoint.phones:
         del own["phone_layer"]
