@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -220,6 +219,7 @@ def _targets(options: argparse.Namespace) -> dict[str, Path]:
     Raises:
         asr.Error: one of them would replace what the user has written.
     """
+    from asr.command import check_apart
     from asr.formats import FORMATS
     from asr.outputs import ALL, check_beside, paths
 
@@ -227,8 +227,7 @@ def _targets(options: argparse.Namespace) -> dict[str, Path]:
         return {}
     found = paths(options.output_dir, _name(options), FORMATS if options.format == ALL else [options.format])
     for path in found.values():
-        if os.path.exists(path) and os.path.exists(options.text) and os.path.samefile(path, options.text):
-            raise AlignError(f"{path}: this file holds the text, and would be replaced; name another --output-dir")
+        check_apart(path, [options.text])
         check_beside(path, options.audio)
     return found
 

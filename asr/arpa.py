@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 
 from asr.arpa_lines import BACKOFF, FINE, LINE_FEED, NUMBER, OTHER, POSITIVE, TWICE, UNKNOWN_WORD, read_section
 from asr.files import replacing
-from asr.ngram import UNKNOWN, UNSEEN, LanguageModelError, Level, NGram, build
+from asr.lm import SPACE
+from asr.ngram import END, START, UNKNOWN, UNSEEN, LanguageModelError, Level, NGram, build
 
 CHUNK = 1 << 16  # n-grams that are written at a time
 
@@ -66,7 +67,8 @@ def read(path: str | os.PathLike[str]) -> NGram:
     """The model of an ARPA file, its name ending in .gz or .xz where it is compressed.
 
     Scores are those of KenLM: without an <unk>, unknown words have log10 p of -100; a back-off may be missing where no
-    longer n-gram begins so; the end of an n-gram need not be listed (SRILM prunes such).
+    longer n-gram begins so; the end of an n-gram need not be listed (SRILM prunes such). Where all words are single
+    characters, "▁" for the space among them, the model says of itself that it is one of characters.
 
     Raises:
         LanguageModelError: it is missing or not a well-formed ARPA file; the message names the line.
@@ -118,7 +120,7 @@ class _File:
         if (rest := self._next_line()) is not None:
             raise self._error(self.place, f"found {_shown(rest)} after \\end\\")
         try:
-            return build(words, levels)
+            return build(words, levels, _info(words))
         except LanguageModelError as error:
             raise LanguageModelError(f"{self.path}: {error}") from None
 
@@ -274,6 +276,12 @@ class _Index:
             if not is_there.all():
                 return found, np.flatnonzero(~is_there)
         return found, np.empty(0, np.int64)
+
+
+def _info(words: Sequence[str]) -> dict[str, object]:
+    """What the words say of the text: it was cut into characters if that is what they are, the space among them."""
+    names = set(words) - {START, END, UNKNOWN}
+    return {"units": "characters"} if SPACE in names and all(len(name) == 1 for name in names) else {}
 
 
 def _with_unknown(words: Level) -> Level:

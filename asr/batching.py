@@ -56,11 +56,12 @@ def pad(waveforms: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.T
 
 
 def expected_length(utterance: Utterance) -> int:
-    """Samples, as the manifest or else the file's header says; 0 where that cannot be read."""
+    """Samples, as the manifest or else the file's header says; 0 where that cannot be read, or ends before."""
     try:
-        return round((utterance.duration or audio.duration(utterance.audio)) * audio.SAMPLE_RATE)
+        seconds = utterance.duration or audio.duration(utterance.audio) - utterance.offset
     except (Error, OSError):
         return 0
+    return max(0, round(seconds * audio.SAMPLE_RATE))
 
 
 def log_probs_of(
@@ -68,7 +69,7 @@ def log_probs_of(
 ) -> list[NDArray[np.float32]]:
     """Log-probs of each recording, (T, V) or as `Recognizer.log_probs` has them; of one that cannot be read, no frames.
 
-    Long ones are read in windows, as they are when they are transcribed.
+    They are those that transcribing decodes: long recordings are read in windows, long silences not at all.
 
     Args:
         lengths: samples of each, or about so many: they only decide which batch it joins.
@@ -79,8 +80,6 @@ def log_probs_of(
         readable = {i: samples for i in batch if (samples := read(i)) is not None}
         for i in [i for i, samples in readable.items() if len(samples) > WHOLE * audio.SAMPLE_RATE]:
             found[i] = recognizer.long_log_probs([readable.pop(i)])
-        if readable:
-            log_probs, frames = recognizer.log_probs(list(readable.values()))
-            for i, rows, count in zip(readable, log_probs, frames, strict=True):
-                found[i] = rows[:count].copy()
+        for i, rows in zip(readable, recognizer.whole_log_probs(list(readable.values())), strict=True):
+            found[i] = rows
     return found

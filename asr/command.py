@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,12 +77,9 @@ def load_model(options: argparse.Namespace) -> Recognizer:
     """The recognizer that the options of `add_model` ask for.
 
     Raises:
-        UsageError: a weight without hot words.
+        UsageError: a weight without hot words, or no word where they should be.
     """
-    if options.hotword_weight != HOT_WEIGHT and not options.hotwords:
-        raise UsageError("--hotword-weight belongs to --hotwords")
-    hot = hot_words(options.hotwords, options.hotword_weight) if options.hotwords else {}
-    return load(options.model, options.lm, options.beam_size, hot, **_work(options))
+    return load(options.model, options.lm, options.beam_size, _hot_words(options), **_work(options))
 
 
 def load_acoustic_model(options: argparse.Namespace) -> Recognizer:
@@ -93,6 +90,19 @@ def load_acoustic_model(options: argparse.Namespace) -> Recognizer:
 def _work(options: argparse.Namespace) -> dict[str, Any]:
     """Where and how much at a time a model computes."""
     return {"device": options.device, "threads": options.threads, "batch_seconds": options.batch_seconds}
+
+
+def _hot_words(options: argparse.Namespace) -> dict[str, float]:
+    if options.hotwords is None:
+        if options.hotword_weight != HOT_WEIGHT:
+            raise UsageError("--hotword-weight belongs to --hotwords")
+        return {}
+    if found := hot_words(options.hotwords, options.hotword_weight):
+        return found
+    raise UsageError(
+        f"--hotwords {options.hotwords!r}: there is no word in it; expected words with commas between them, or a file "
+        "with one on each line"
+    )
 
 
 def hot_words(given: str, weight: float) -> dict[str, float]:
@@ -119,6 +129,20 @@ def hot_words(given: str, weight: float) -> dict[str, float]:
             except ValueError:
                 raise Error(f"{path}, line {number}: {own!r} is no weight; expected a number after the tab") from None
     return found
+
+
+def check_apart(path: Path, inputs: Iterable[str | os.PathLike[str] | None]) -> None:
+    """See that a file to be written is none of those that are read.
+
+    Args:
+        inputs: what the command line names; it need not be a file, nor be there.
+
+    Raises:
+        UsageError: it is one of them, under whatever name.
+    """
+    for each in inputs:
+        if each is not None and os.path.exists(path) and os.path.exists(each) and os.path.samefile(path, each):
+            raise UsageError(f"{path}: this file is read, too, and would be replaced; name another for what is written")
 
 
 def count(text: str) -> int:

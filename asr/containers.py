@@ -83,11 +83,18 @@ def _after_id3(stream: BinaryIO, alive: Callable[[], None]) -> BinaryIO:
     stream.seek(0)
     if not at:
         return stream
-    while at < end and not (rest := _bytes_at(stream, at, _WINDOW).lstrip(b"\0")):
-        at += _WINDOW
+    return _joined(stream, [(_after_zeros(stream, at, alive), end)])
+
+
+def _after_zeros(stream: BinaryIO, at: int, alive: Callable[[], None]) -> int:
+    """Where the zeros end that begin here, if any do."""
+    while data := _bytes_at(stream, at, _WINDOW):
+        rest = len(data.lstrip(b"\0"))
+        at += len(data) - rest
+        if rest:
+            break
         alive()
-    zeros = min(_WINDOW, end - at) - len(rest) if at < end else 0
-    return _joined(stream, [(at + zeros, end)])
+    return at
 
 
 def _bytes_at(stream: BinaryIO, at: int, count: int) -> bytes:
@@ -273,22 +280,27 @@ def _ogg_checksum(page: bytes) -> int:
 
 # MP3
 
-_JUNK = 4096  # bytes that may follow the last frame, if the file states how many frames it has
+# Bytes that may follow the last frame and tag: of any kind, if the file states how many frames it has, else zeros. More
+# zeros than that may be room for what was never written; where all stated frames are there, they do not matter.
+_JUNK = 4096
 
 
 def _whole_mp3(stream: BinaryIO, size: int, alive: Callable[[], None]) -> BinaryIO:
     """An mp3 that states how many frames it has: else libsndfile guesses, and reads no more than that.
 
     Raises:
-        AudioError: there are fewer frames than it states, or something else between or after them.
+        AudioError: there are fewer frames than it states, or something between or after them that is no tag.
     """
     frames = mp3.frames(stream, size, alive)
     if frames.count < 2:
         return stream  # not mp3 after all: soundfile or ffmpeg knows
     stated = mp3.stated(frames.first)
-    if stated == frames.count and size - frames.end <= _JUNK:
+    rest = size - frames.end
+    is_zero = _after_zeros(stream, frames.end, alive) == size
+    if stated == frames.count and (rest <= _JUNK or is_zero):
         return stream
-    if frames.end < size or stated > frames.count + 1:  # some encoders count the frame that states it too
+    is_end = rest <= (_JUNK if is_zero else 0)
+    if not is_end or stated > frames.count + 1:  # some encoders count the frame that states it too
         expected = f"{stated} frames" if stated else "complete frames up to its end"
         raise AudioError(
             f"damaged or cut short: {frames.count} good mp3 frames up to byte {frames.end} of {size}; "

@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from asr import __version__, audio, command, corpus, files
 from asr.batching import expected_length
 from asr.corpus import Utterance
-from asr.evaluation import Evaluation, Report, Texts, describe
+from asr.evaluation import TUNED, Evaluation, Report, Texts, describe
 from asr.groups import by_duration, by_field
 from asr.hypotheses import (
     Line,
@@ -180,7 +180,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.compare:
         status = _name(lost) or status
         report = replace(report, comparison=texts.compare(others, str(options.compare)))
-    report = replace(report, groups={field: texts.score_groups(found) for field, found in labels.items()})
+    groups = {field: texts.score_groups(found) for field, found in labels.items()}
+    report = replace(report, groups=groups, tuned=options.tune)
     print(json.dumps(report.to_dict()) if options.json else report.describe(), flush=True)
     if options.report:
         theirs = replace(texts, hypotheses=others, system=str(options.compare)) if options.compare else None
@@ -212,6 +213,8 @@ def check_usage(options: argparse.Namespace) -> None:
         raise command.UsageError("--references belongs to --hypotheses; a manifest has its texts within")
     elif options.normalizer == AS_IS:
         raise command.UsageError("--normalizer none belongs to --hypotheses; a model's texts are in its own form")
+    if options.tune or options.calibrate:
+        _check_fitting(options)
     for path in (options.hypotheses, options.hypotheses_out, options.compare):
         if path is not None:
             check_name(path)
@@ -219,7 +222,31 @@ def check_usage(options: argparse.Namespace) -> None:
         check_page_name(options.report)
     for path in (options.hypotheses_out, options.report):
         if path is not None:
+            command.check_apart(path, _inputs(options))
             files.check_writable(path)
+
+
+def _inputs(options: argparse.Namespace) -> Iterator[str | Path | None]:
+    """What is read, of folders their manifests; recordings have other endings than what is written."""
+    yield from (options.model, options.lm, options.hotwords, options.hypotheses, options.compare)
+    for source in (options.manifest, options.references):
+        yield source
+        yield source and source / "manifest.jsonl"
+
+
+def _check_fitting(options: argparse.Namespace) -> None:
+    """See that what is fitted is that to which the file is put later: its own beam, without hot words."""
+    if options.hotwords:
+        raise command.UsageError(
+            "--tune and --calibrate fit what is kept for all decoding, with hot words and without; leave out --hotwords"
+        )
+    if options.tune and options.beam_size is not None:
+        raise command.UsageError("--tune chooses the beam, too; leave out --beam-size")
+    if options.beam_size not in (None, 1):
+        raise command.UsageError(
+            "--calibrate fits the confidences of the beam that the language model's file holds (--tune chooses it) or, "
+            "with --beam-size 1, of greedy decoding; leave out --beam-size"
+        )
 
 
 def _measured(utterance: Utterance) -> Line:
@@ -293,6 +320,8 @@ def _facts(options: argparse.Namespace, recognizer: Recognizer | None) -> list[t
         facts.append(("hypotheses", str(options.hypotheses)))
     else:
         facts += [("model", options.model), ("decoding", _decoding(options, recognizer))]
+    if options.tune:
+        facts.append(("tuned", TUNED))
     if options.normalizer:
         facts.append(("normalizer", options.normalizer))
     if options.compare:

@@ -10,6 +10,8 @@ from asr.groups import score_groups, table
 from asr.hypotheses import Line
 from asr.score import Score, score
 
+TUNED = "the weights of beam search were fitted to this data: expect more errors on other speech"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -86,16 +88,20 @@ class Report:
         without: the score without the written forms of `--normalizer`; None where none were asked for.
         groups: `--by` field -> group -> score.
         comparison: with the system of `--compare`.
+        tuned: whether the weights of beam search were fitted to the same data (`--tune`).
     """
 
     result: Evaluation
     without: Score | None = None
     groups: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     comparison: Comparison | None = None
+    tuned: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """What `--json` prints; rates are fractions."""
         printed = self.result.to_dict()
+        if self.tuned:
+            printed["tuned_on_this_data"] = True
         if self.without is not None:
             printed["without_normalizer"] = self.without.to_dict()
         if self.groups:
@@ -110,6 +116,8 @@ class Report:
     def describe(self) -> str:
         """Lines for a person."""
         lines = [describe(self.result)]
+        if self.tuned:
+            lines.append(TUNED)
         if self.without is not None:
             low, high = self.without.low, self.without.high
             lines.append(f"without --normalizer: WER {self.without.wer:.2%} (95% interval {low:.2%} to {high:.2%})")

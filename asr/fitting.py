@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asr import command
+from asr import Error, command, files
 from asr.batching import log_probs_of
 from asr.calibrate import calibrate, keep
 from asr.corpus import Utterance
@@ -30,8 +30,10 @@ def tune_lm(recognizer: Recognizer, model: Path, lm: str | None, utterances: Seq
 
     Raises:
         command.UsageError: there is no language model, or it is an ARPA file.
+        asr.Error: the file cannot be written.
     """
-    path = _lm_file(model, lm, "--tune fits the weights of a language model")
+    path = _lm_file(model, lm)
+    _check_writable(path, "--lm")
     language = NGram.open(path)
     recognizer.search = word_search(recognizer, language, search_settings(language))
     settings = tune(recognizer, _log_probs(recognizer, utterances), _references(recognizer, utterances))
@@ -40,24 +42,38 @@ def tune_lm(recognizer: Recognizer, model: Path, lm: str | None, utterances: Seq
 
 
 def calibrate_words(recognizer: Recognizer, model: Path, lm: str | None, utterances: Sequence[Utterance]) -> None:
-    """Fit the confidences of this way to decode, and write them into the file that decides it; see `tune_lm`."""
-    path = None
-    if recognizer.search is not None:
-        path = _lm_file(model, lm, "--calibrate keeps the confidences of beam search in a language model's file")
+    """Fit the confidences of this way to decode, and write them into the file that decides it; see `tune_lm`.
+
+    Args:
+        recognizer: it decodes greedily, or with the search that the language model's file asks for.
+    """
+    path = None if recognizer.search is None else _lm_file(model, lm)
+    _check_writable(*((model, "--model") if path is None else (path, "--lm")))
     fitted = calibrate(recognizer, _log_probs(recognizer, utterances), _references(recognizer, utterances))
     keep(fitted, model, path)
 
 
-def _lm_file(model: Path, lm: str | None, why: str) -> Path:
+def _lm_file(model: Path, lm: str | None) -> Path:
     """The language model's file, in which settings can be kept."""
     path = find_lm(model, lm)
     if path is None:
-        raise command.UsageError(f"{why}; name its file (--lm)")
+        raise command.UsageError("--tune fits the weights of a language model; name its file (--lm)")
     if is_arpa(path):
         raise command.UsageError(
             f"{path}: an ARPA file cannot keep weights; convert it first (python -m asr.lm convert)"
         )
     return path
+
+
+def _check_writable(path: Path, option: str) -> None:
+    """See, before the long work, that what it finds can be kept."""
+    try:
+        files.check_writable(path)
+    except OSError as error:
+        raise Error(
+            f"{path}: what is fitted would be kept in this file, but it cannot be written ({error.strerror}); copy it "
+            f"to a folder of yours, and name the copy ({option})"
+        ) from None
 
 
 def _log_probs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[NDArray[np.float32]]:

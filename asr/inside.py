@@ -85,8 +85,8 @@ def look_inside(recognizer: Recognizer, samples: NDArray[np.float32], text: str 
     padded, _ = pad([samples])
     with torch.inference_mode():
         log_mel = recognizer.features.log_mel(padded.to(recognizer.device))[0].cpu().numpy()
-    found, _ = recognizer.log_probs([samples])
-    log_probs = recognizer.of_tokens(found[0])
+    found = recognizer.long_log_probs([samples])
+    log_probs = recognizer.of_tokens(found)
     config = recognizer.features.config
     hop = config.hop_length / audio.SAMPLE_RATE
     step = hop * recognizer.model.config.subsampling
@@ -98,7 +98,7 @@ def look_inside(recognizer: Recognizer, samples: NDArray[np.float32], text: str 
         step=step,
         band=(config.f_min, config.f_max),
         units=recognizer.alphabet,
-        heard=_heard(recognizer, found[0], step),
+        heard=_heard(recognizer, found, step),
         said=None if text is None else _aligned(recognizer, log_probs, text, step),
     )
 

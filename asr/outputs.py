@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr import Error
+from asr.command import check_apart
 from asr.formats import FORMATS, render, write
 from asr.sources import STDIN, Recording
 from asr.transcript import Transcript
@@ -35,6 +36,7 @@ class Output:
         self._plain = options.format is None
         self._skip = options.skip_existing
         self._labelled = labelled
+        self._hot_words: str | None = options.hotwords
 
     def wanted(self, recordings: Iterable[Recording | Error]) -> Iterator[Recording | Error]:
         """What is to be transcribed: not what is there; errors in place of what must not be written."""
@@ -47,6 +49,7 @@ class Output:
                 continue
             try:
                 for path in targets:
+                    check_apart(path, [self._hot_words])
                     check_beside(path, recording.path)
                 yield recording
             except Error as error:

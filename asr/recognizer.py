@@ -220,6 +220,13 @@ class Recognizer:
                 log_probs, frames = self.model(*features)
         return log_probs.cpu().numpy(), frames.cpu().numpy()
 
+    def whole_log_probs(self, waveforms: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """(T, V) log-probs of each recording of at most 40 s, (T, V + P) as in `log_probs`, as it is transcribed.
+
+        That is: silence alone, and the inside of long silences, is not for the model (`asr.long.Window`).
+        """
+        return self._rows([Window(samples, 0, None) for samples in waveforms])
+
     def of_tokens(self, log_probs: NDArray[np.float32]) -> NDArray[np.float32]:
         """The log-probs of tokens among those that `log_probs` gives, (..., V)."""
         return log_probs[..., : len(self.alphabet)]

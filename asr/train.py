@@ -10,7 +10,8 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     from asr.training.suspects import Suspects
     from asr.training.workers import Group
 
-AUDIO_A_MINUTE = (
-    5.0  # minutes of audio that are compared with their texts for a minute of training: a few seconds' work
-)
+# Minutes of audio that are compared with their texts for a minute of training: a few seconds' work.
+AUDIO_A_MINUTE = 5.0
 
 TEXTS_FOR_CASE = 10_000  # that tell which letters are a pair
 
@@ -63,8 +63,8 @@ def fit(
     Returns: the model file.
 
     Raises:
-        asr.Error: nothing to train on, or not all where `strict` asks for it, a folder that holds another run, or
-            training that cannot go on.
+        asr.Error: nothing to train on, or not all where `strict` asks for it, a folder that holds another run or files
+            that a run would replace, or training that cannot go on.
     """
     from asr.training.folder import RunFolder
     from asr.training.job import make_job
@@ -75,7 +75,7 @@ def fit(
     folder = RunFolder(out)
     if group.leads:
         out.mkdir(parents=True, exist_ok=True)
-    _refuse_another_run(folder, resume, group)
+    _check_folder(folder, resume, group)
     config = dataclasses.replace(config, workers=worker_count(group, config.workers))
     with group.said_once():
         job = make_job(data, dev, folder, config, info, strict, group)
@@ -91,8 +91,22 @@ def fit(
     return folder.model
 
 
-def _refuse_another_run(folder: RunFolder, resume: bool, group: Group) -> None:
-    if group.from_leader(folder.state.is_file) and not resume:
+@contextmanager
+def alone_in(folder: RunFolder, resume: bool, group: Group) -> Iterator[None]:
+    """While it lasts, no other command trains in a run's folder, in which there is nothing that must not be replaced.
+
+    Raises:
+        asr.Error: there is, or another command trains there already.
+    """
+    with folder.alone() if group.leads else nullcontext():
+        _check_folder(folder, resume, group)
+        yield
+
+
+def _check_folder(folder: RunFolder, resume: bool, group: Group) -> None:
+    if not group.from_leader(folder.state.is_file):
+        group.from_leader(folder.check_free)
+    elif not resume:
         raise Error(f"{folder.path} holds a run already; go on with it (--resume) or choose another folder (--out)")
 
 
@@ -177,8 +191,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from asr.training.workers import joined, leave
 
     folder = RunFolder(options.out)
-    with joined() as group:
-        _refuse_another_run(folder, options.resume, group)
+    inputs = [*options.data, options.dev, *(settings.get(name) for name in ("init", "lexicon", "noise", "rooms"))]
+    with joined() as group, alone_in(folder, options.resume, group):
+        group.from_leader(lambda: folder.check_apart(inputs))
         if options.resume:
             config = group.from_leader(lambda: _stored_config(options.out).updated(settings))
         else:

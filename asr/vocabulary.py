@@ -5,6 +5,7 @@ Letters and pieces of words spell every word in one way; a pronunciation lexicon
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from asr.lexicon import Lexicon
 
 SPACE = " "
+GUESSES = 4  # ways in which a hot word that no dictionary has is listened to
 
 
 class VocabularyError(Error):
@@ -45,26 +47,19 @@ def make_trie(sequences: Sequence[Sequence[int]], ends: Sequence[int]) -> tuple[
 def _grow_trie(
     tokens: NDArray[np.int32], lengths: NDArray[np.int64], ends: NDArray[np.int32]
 ) -> tuple[Trie, NDArray[np.int64]]:
-    """The same for sequences that lie one after the other in `tokens`."""
-    width = int(lengths.max(initial=0))
-    rows = np.zeros((len(lengths), width), ">u4")
-    rows[np.arange(width) < lengths[:, None]] = tokens
-    # Big-endian numbers sort as bytes do, many at a time.
-    order = np.argsort(rows.view(f"S{4 * width}").ravel(), kind="stable") if width else np.arange(0)
-    rows, lengths, ends = rows[order].astype(np.int32), lengths[order], ends[order]
-
-    differs = np.zeros(len(rows), bool)  # from the row before, up to this depth
-    differs[:1] = True
-    places = np.zeros(len(rows), np.int64)  # the node that each row has come to
+    """The same for sequences that lie one after the other in `tokens`; memory is for the tokens that there are."""
+    starts = np.cumsum(lengths) - lengths
+    places = np.zeros(len(lengths), np.int64)  # the node that each sequence has come to
     labels, parents, made = [np.zeros(1, np.int32)], [np.full(1, -1, np.int64)], 1
-    for depth in range(width):
-        there = lengths > depth
-        differs[1:] |= rows[1:, depth] != rows[:-1, depth]
-        first = differs & there  # rows that open a node
-        labels.append(rows[first, depth])
-        parents.append(places[first])
-        places[there] = made + np.cumsum(first)[there] - 1
-        made += int(first.sum())
+    base = int(tokens.max(initial=0)) + 1
+    rest, depth = np.flatnonzero(lengths), 0  # sequences that go on
+    while len(rest):
+        steps, nodes = np.unique(places[rest] * base + tokens[starts[rest] + depth], return_inverse=True)
+        labels.append((steps % base).astype(np.int32))
+        parents.append(steps // base)
+        places[rest] = made + nodes
+        made, depth = made + len(steps), depth + 1
+        rest = rest[lengths[rest] > depth]
     parent = np.concatenate(parents)
     zeros = _frozen(np.zeros(made, np.float32))
     tree = Trie(
@@ -168,13 +163,16 @@ def pronounced_lexicon(model: NGram, phones: Sequence[str], more: Sequence[Itera
 
 
 def say(word: str, lexicon: Lexicon | None, phones: Sequence[str]) -> list[Sequence[str]]:
-    """The pronunciations of a word, in these phones.
+    """The pronunciations of a hot word, in these phones; of one that had to be guessed the user is told.
 
     Raises:
         VocabularyError: none is known.
     """
-    ways = lexicon.pronunciations(word) if lexicon else ()
+    ways = lexicon.pronunciations(word, GUESSES) if lexicon else ()
     if found := [way for way in ways if way and set(way) <= set(phones)]:
+        if word not in lexicon.words:
+            ways = ", or ".join(map(" ".join, found))
+            print(f"hot word {word}: not in the lexicon, listened to as {ways}", file=sys.stderr)
         return found
     raise VocabularyError(
         f"hot word {word!r}: the model's lexicon does not say how it sounds; write it as known words (in two, say), "

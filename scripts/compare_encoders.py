@@ -107,8 +107,10 @@ def pooled_score(files: Sequence[Path]) -> Score:
     references: list[Line] = [line for file in files for line in own_references(file)]
     texts = [normalize(line.text) for file in files for line in read_hypotheses(file)]
     speakers = [line.speaker for line in references]
-    groups = speakers if len(set(speakers) - {None}) >= MIN_SPEAKERS else [line.id for line in references]
-    return score([normalize(line.text) for line in references], texts, groups)
+    by_speaker = len(set(speakers) - {None}) >= MIN_SPEAKERS
+    groups = speakers if by_speaker else [line.id for line in references]
+    found = score([normalize(line.text) for line in references], texts, groups)
+    return dataclasses.replace(found, interval="speakers" if by_speaker else "utterances")
 
 
 def seconds_per_epoch(folder: Path) -> float:

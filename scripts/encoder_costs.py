@@ -25,7 +25,6 @@ from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
 from asr.training.workers import ALLOCATOR, Group
 from scripts.run_recipe import sort_settings
-from scripts.scale import peak_mib
 
 LABELS = {"gru": "GRU", "lstm": "LSTM", "tanh": "plain RNN", TRANSFORMER: "transformer"}
 TRANSFORMER_SETTINGS = {"cell": TRANSFORMER, "layers": 4, "norm": "layer"}
@@ -165,6 +164,14 @@ def measure(recipe: str, pairs: Sequence[str], encoder: Encoder, packed: bool) -
             trainer.update(batch)
         training = (time.process_time() - start) / sum(job.examples[i].seconds for batch in timed for i in batch)
     return Cost(3600 * training, 3600 * inference, peak_mib(), inference_mib)
+
+
+def peak_mib() -> float:
+    """The most memory that this process held: unlike `getrusage`, without that of the process that started it."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 2**10
+    raise Error("/proc/self/status has no VmHWM: this needs Linux")
 
 
 def measure_in_turns(recipe: str, pairs: Sequence[str], encoders: Sequence[Encoder], turns: int) -> dict[str, Cost]:

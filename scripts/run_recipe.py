@@ -24,7 +24,7 @@ import recipes
 from asr import command, load
 from asr.corpus import Utterance, write_manifest
 from asr.evaluate import Evaluation, describe, evaluate, report_failures
-from asr.train import configure, fit
+from asr.train import alone_in, configure, fit
 from asr.training.config import TrainConfig, parse_settings, short_path
 from scripts import results
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder, config = RunFolder(out), configure(recipe.settings, settings)
     if arguments.score:
         _check_finished(folder, config)
-    with joined() as group:
+    with joined() as group, alone_in(folder, True, group):
         with group.said_once():
             splits = group.host_first(lambda: recipe.read(recipes.corpora_folder(), options))
         for name, utterances in splits.items():

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import soundfile
 
 from asr import Error
-from asr.corpus import Utterance, write_manifest
+from asr.corpus import Utterance, read, write_manifest
 from asr.text import Normalizer
 
 WORDS = Path(__file__).resolve().parents[1] / "data" / "languages"
@@ -28,6 +29,9 @@ SPEAKERS = ("m1", "m2", "m3", "m4", "m6", "m7", "f1", "f2", "f3", "f4", "f5")  #
 SPEEDS = (130, 190)  # words a minute; espeak-ng's own is 175
 PITCHES = (25, 75)  # of 99; espeak-ng's own is 50
 SEED = 1
+# Which of every thousand sentences a split may have: whatever its size, none of its sentences is ever in another.
+THOUSAND = 1000
+PLACES = {"train": range(800), "dev": range(800, 900), "test": range(900, 1000)}
 
 
 def _decomposed(text: str) -> str:
@@ -140,18 +144,37 @@ def make_corpus(espeak: str, code: str, sizes: Mapping[str, int], folder: Path) 
     Args:
         sizes: split -> its sentences, of which no two are the same, in one split or two.
 
-    Returns: the manifest, which is written last: where it has as many sentences, it is left as it is.
+    Returns: the manifest, which is written last: where there is one, it is left as it is.
+
+    Raises:
+        Error: the folder holds a corpus of other sizes.
     """
     manifest = folder / "manifest.jsonl"
-    splits = [split for split, size in sizes.items() for _ in range(size)]
-    if manifest.is_file() and len(manifest.read_bytes().splitlines()) == len(splits):
+    if manifest.is_file():
+        _check_sizes(manifest, sizes)
         return manifest
     folder.mkdir(parents=True, exist_ok=True)
     language, utterances = LANGUAGES[code], []
-    for i, (split, spoken) in enumerate(zip(splits, draw(language, read_words(code), len(splits)), strict=True)):
+    chosen = {place(split, number): split for split, size in sizes.items() for number in range(size)}
+    for i, spoken in enumerate(draw(language, read_words(code), max(chosen) + 1)):
+        if (split := chosen.get(i)) is None:
+            continue
         name = f"{code}-{i:05}"
         seconds = speak(espeak, language.voice, spoken, folder / f"{name}.flac")
         text = language.publish(spoken.text)
         utterances.append(Utterance(name, folder / f"{name}.flac", text, round(seconds, 4), spoken.speaker, split))
     write_manifest(manifest, utterances)
     return manifest
+
+
+def place(split: str, number: int) -> int:
+    """Which of all sentences is number so-and-so of a split."""
+    places = PLACES[split]
+    return THOUSAND * (number // len(places)) + places[number % len(places)]
+
+
+def _check_sizes(manifest: Path, sizes: Mapping[str, int]) -> None:
+    found = Counter(each.split for each in read(manifest))
+    if found != sizes:
+        there, asked = (", ".join(f"{each[split]} {split}" for split in PLACES) for each in (found, sizes))
+        raise Error(f"{manifest} has other sentences: {there} in place of {asked}; choose another folder (--out)")

@@ -784,6 +784,38 @@ def test_tags_around_an_mp3(mp3: bytes) -> None:
     np.testing.assert_array_equal(found, load(without_length(mp3)))
 
 
+def lyrics(size: int) -> bytes:
+    """A Lyrics3 tag with so much text."""
+    fields = b"LYRICSBEGIN" + b"IND0000200" + b"LYR%05d" % size + b"A" * size
+    return fields + b"%06dLYRICS200" % len(fields)
+
+
+def ape_without_head(size: int) -> bytes:
+    """An APE tag as of version 1, whose items nothing announces."""
+    item = struct.pack("<2I", size, 0) + b"Cover\0" + b"\xff" * size
+    return item + b"APETAGEX" + struct.pack("<4I", 1000, len(item) + 32, 1, 0) + bytes(8)
+
+
+@pytest.mark.parametrize("size", [100, 5000])
+@pytest.mark.parametrize("stated", [True, False])
+def test_tags_behind_an_mp3(size: int, stated: bool, mp3: bytes) -> None:
+    data, id3 = mp3 if stated else without_length(mp3), b"TAG" + bytes(125)
+    for behind in (lyrics(size) + id3, ape_without_head(size), ape_without_head(size) + lyrics(size) + id3 + bytes(9)):
+        np.testing.assert_array_equal(load(data + behind), load(data))
+    if not stated:
+        for damaged in (lyrics(size)[:-3], ape_without_head(size)[1:], ape_without_head(size)[:-32]):
+            with pytest.raises(AudioError, match="damaged"):
+                load(data + damaged)
+
+
+def test_zeros_behind_an_mp3(mp3: bytes) -> None:
+    np.testing.assert_array_equal(load(without_length(mp3) + bytes(100)), load(without_length(mp3)))
+    np.testing.assert_array_equal(load(mp3 + bytes(100_000)), load(mp3))
+    for hole in (without_length(mp3) + bytes(5000), mp3[: len(mp3) // 2] + bytes(100)):  # room for what never came
+        with pytest.raises(AudioError, match="damaged"):
+            load(hole)
+
+
 @pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 24_000, 32_000, 44_100, 48_000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_every_rate_of_mp3(rate: int, channels: int) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asr
-from asr import checkpoint
+from asr import checkpoint, files
 from asr.align import token_spans
 from asr.calibrate import fit, reliability, right_words
 from asr.command import UsageError
@@ -148,18 +148,29 @@ def test_calibrate_writes_into_the_language_model_for_beam_search(dev: tuple[Pat
     lm = tmp_path / "words.lm"
     assert lm_command(["estimate", str(tmp_path / "text.txt"), "--order", "1", "--out", str(lm)]) == 0
     assert asr.load(str(model), lm=str(lm)).calibration is None
-    line = ["--model", str(model), "--manifest", str(manifest), "--lm", str(lm), "--beam-size", "4"]
+    line = ["--model", str(model), "--manifest", str(manifest), "--lm", str(lm)]
     assert evaluate([*line, "--calibrate"]) == 0
     assert asr.load(str(model), lm=str(lm)).calibration.words >= 200
     assert evaluate([*line, "--tune"]) == 0
     assert asr.load(str(model), lm=str(lm)).calibration is None, "what was fitted to other weights is gone"
 
 
+def test_a_file_that_cannot_keep_confidences_is_known_before_the_work(dev: tuple[Path, Path], tmp_path: Path) -> None:
+    model = Path(shutil.copy(dev[0], tmp_path / "m.safetensors"))
+    files.beside(model).mkdir()  # where it would be written first
+    write_manifest(tmp_path / "few.jsonl", asr.corpus.read(dev[1])[:2])  # too few, as the work would find
+    line = ["--model", str(model), "--manifest", str(tmp_path / "few.jsonl"), "--calibrate"]
+    with pytest.raises(asr.Error, match=r"m\.safetensors: what is fitted would be kept in .*name the copy \(--model\)"):
+        evaluate(line)
+
+
 def test_what_cannot_be_calibrated(dev: tuple[Path, Path], tmp_path: Path) -> None:
     model, manifest = dev
     line = ["--model", str(model), "--calibrate", "--manifest"]
-    with pytest.raises(UsageError, match="keeps the confidences of beam search in a language model's file; name"):
+    with pytest.raises(UsageError, match=r"the beam that the language model's file holds .*; leave out --beam-size"):
         evaluate([*line, str(manifest), "--beam-size", "4"])
+    with pytest.raises(UsageError, match="for all decoding, with hot words and without; leave out --hotwords"):
+        evaluate([*line, str(manifest), "--hotwords", "cab"])
     write_manifest(tmp_path / "few.jsonl", asr.corpus.read(manifest)[:2])
     with pytest.raises(asr.Error, match="at least 200"):
         evaluate([*line, str(tmp_path / "few.jsonl"), "--beam-size", "1"])

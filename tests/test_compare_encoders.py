@@ -20,6 +20,7 @@ from matplotlib.image import imread
 from asr import Error, checkpoint
 from asr.evaluate import main as evaluate
 from asr.model import AcousticModel
+from asr.score import MIN_SPEAKERS
 from asr.training.config import TrainConfig
 from scripts.compare_encoders import Plan, pooled_score, train
 from scripts.encoder_costs import ENCODERS, matched_width
@@ -80,6 +81,7 @@ def test_seeds_that_err_alike_tell_no_more_than_one(tmp_path: Path, speakers: in
     other = texts(tmp_path / "other.jsonl", random.permutation(wrong).tolist(), speakers)
     both = pooled_score([files[0], other])
     assert both.wer == one.wer and both.high - both.low < 0.9 * (one.high - one.low)
+    assert one.interval == all_four.interval == ("speakers" if speakers >= MIN_SPEAKERS else "utterances")
 
 
 # The whole command

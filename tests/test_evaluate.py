@@ -15,6 +15,7 @@ import soundfile
 
 import asr
 from asr import audio, corpus, evaluate
+from asr.batching import expected_length
 from asr.command import UsageError
 from asr.corpus import Utterance
 from asr.recognizer import Recognizer
@@ -95,6 +96,14 @@ def test_parts_of_a_recording(recognizer: Recognizer, utterances: list[Utterance
     part = Utterance("part", utterances[2].audio, text, offset=1.0, duration=1.5)
     result = evaluate.evaluate(recognizer, [part])
     assert (result.texts, result.seconds_of_audio) == ([text], 1.5)
+
+
+def test_a_part_without_a_duration_goes_to_the_end_of_its_recording(recordings: list[Path]) -> None:
+    lengths = [
+        expected_length(Utterance("part", recordings[2], "text", duration, offset=offset))
+        for duration, offset in ((None, 0.0), (None, 3.0), (1.5, 3.0), (None, 6.0))
+    ]
+    assert lengths == [80_000, 32_000, 24_000, 0]
 
 
 def test_parts_of_a_recording_that_cannot_seek_in_any_order(recognizer: Recognizer, tmp_path: Path) -> None:
@@ -358,6 +367,18 @@ def test_names_of_files_are_checked_before_the_work(tmp_path: Path) -> None:
     for option in ("--hypotheses-out", "--compare"):
         with pytest.raises(asr.Error, match=r"x\.txt: expected a name that ends in \.jsonl or \.trn"):
             evaluate.main(["--model", "no such model", "--manifest", "none.jsonl", option, str(tmp_path / "x.txt")])
+
+
+@pytest.mark.parametrize("option", ["--manifest", "--hotwords", "--compare"])
+def test_what_is_read_is_not_replaced(option: str, tmp_path: Path) -> None:
+    path, link = tmp_path / "manifest.jsonl", tmp_path / "out.jsonl"
+    path.write_text("mine")
+    link.symlink_to(path)
+    given = tmp_path if option == "--manifest" else path
+    line = ["--model", "no such model", "--manifest", "none.jsonl", option, str(given), "--hypotheses-out", str(link)]
+    with pytest.raises(UsageError, match=r"out\.jsonl: this file is read, too, and would be replaced"):
+        evaluate.main(line)
+    assert path.read_text() == "mine"
 
 
 def test_a_report_that_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None:

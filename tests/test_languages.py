@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from asr import corpus
+from asr import Error, corpus
 from asr.text import Normalizer
 from asr.training.plan import usual_case
-from scripts.synthetic_speech import LANGUAGES, LENGTHS, SPEAKERS, draw, read_words
+from scripts.synthetic_speech import LANGUAGES, LENGTHS, SPEAKERS, draw, find_espeak, make_corpus, read_words
 
 PROJECT = Path(__file__).resolve().parents[1]
 TINY = ("layers=1", "hidden=8", "channels=8", "steps=2", "workers=1", "evaluations=1")
@@ -70,6 +70,18 @@ def espeak() -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+def test_what_is_scored_is_never_learnt_from_whatever_the_size(espeak: None, tmp_path: Path) -> None:
+    learned, held_out = set(), set()
+    for size in (6, 12):
+        sizes = {"train": size, "dev": 2, "test": 2}
+        manifest = make_corpus(find_espeak(), "ru", sizes, tmp_path / str(size))
+        for each in corpus.read(manifest):
+            (learned if each.split == "train" else held_out).add(each.text)
+    assert len(learned) == 12 and len(held_out) == 4 and not learned & held_out
+    with pytest.raises(Error, match=r"6 train, 2 dev, 2 test in place of 12 train, 2 dev, 2 test; .*\(--out\)"):
+        make_corpus(find_espeak(), "ru", {"train": 12, "dev": 2, "test": 2}, tmp_path / "6")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="workers meet through gloo, which needs Unix here")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from asr import Error, arpa, lm
+from asr.command import UsageError
 from asr.kneser_ney import estimate
 from asr.lm import TextReader, open_lm, read_lines, save_lm
 from asr.ngram import LanguageModelError, NGram
@@ -71,15 +72,15 @@ def test_text_that_cannot_be_read(name: str, content: bytes | None, message: str
 
 
 def test_sentences_are_normalised_and_their_numbers_spelled(text: Path) -> None:
-    reader = TextReader(Normalizer())
+    reader = TextReader(Normalizer(), language="en")
     assert [" ".join(words) for words in reader.read([text, text])] == SENTENCES * 2
-    assert (reader.sentences, reader.unspoken, reader.left_out) == (6, 0, 0)
+    assert (reader.sentences, reader.unspoken, reader.left_out) == (6, 0, {})
 
 
 def test_a_number_without_a_sure_reading_takes_its_sentence_with_it(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     path.write_text("It is late. “At 3:15 he came.” Who? He. No one at 7.\n1/2\nDone.\n")
-    reader = TextReader(Normalizer())
+    reader = TextReader(Normalizer(), language="en")
     expected = [["it", "is", "late", None, "who", "he", "no", "one", "at", "seven"], ["done"]]
     assert list(reader.read([path])) == expected
     assert (reader.sentences, reader.unspoken) == (2, 2)
@@ -90,7 +91,36 @@ def test_words_that_a_model_cannot_write(tmp_path: Path) -> None:
     path.write_text("Ein café & ein Bett\nß\n")
     reader = TextReader(Normalizer(), alphabet=Alphabet.from_texts(["abcdefghijklmnopqrstuvwxyz "]))
     assert list(reader.read([path])) == [["ein", None, None, "ein", "bett"]]
-    assert (reader.sentences, reader.left_out) == (1, 3)
+    assert (reader.sentences, reader.left_out) == (1, {"letter": 3})
+
+
+TURKISH = "Bugün 21 kişi geldi. 10-15 yok"  # each of them is read in one way, or in several
+
+
+@pytest.mark.parametrize(
+    ("language", "alphabet", "words", "left_out"),
+    [
+        ("tr", None, "bugün yirmibir kişi geldi -", {}),
+        (None, None, "bugün - kişi geldi - - yok", {"number": 3}),
+        (None, "bugünkişeldyo", "bugün - kişi geldi - - yok", {"number": 3}),
+        (None, "bugünkişeldyo0125", "bugün 21 kişi geldi 10 15 yok", {}),
+        (None, "bugünkiş21", "bugün 21 kişi - - - -", {"letter": 2, "number": 2}),
+    ],
+)
+def test_numbers_are_spelled_where_the_language_is_known(
+    language: str | None, alphabet: str | None, words: str, left_out: dict[str, int], tmp_path: Path
+) -> None:
+    (tmp_path / "x.txt").write_text(TURKISH)
+    reader = TextReader(Normalizer(), "words", alphabet and Alphabet.from_texts([alphabet]), language=language)
+    assert list(reader.read([tmp_path / "x.txt"])) == [[None if word == "-" else word for word in words.split()]]
+    assert (reader.left_out, reader.spells) == (left_out, language is not None)
+
+
+def test_what_is_too_long_is_no_word(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text(f"a {'b' * 100} {'c' * 101} d")
+    reader = TextReader(Normalizer())
+    assert list(reader.read([tmp_path / "x.txt"])) == [["a", "b" * 100, None, "d"]]
+    assert reader.left_out == {"long": 1}
 
 
 def test_characters(tmp_path: Path) -> None:
@@ -115,7 +145,7 @@ def test_the_name_tells_the_form(name: str, is_arpa: bool, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["x.lm", "x.arpa", "x.arpa.gz"])
 def test_estimate(name: str, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("estimate", text, "--out", tmp_path / name, "--order", 2) == 0
+    assert run("estimate", text, "--out", tmp_path / name, "--order", 2, "--language", "en") == 0
     printed = capsys.readouterr()
     assert re.fullmatch(rf"{re.escape(str(tmp_path / name))}: 11 1-grams, 15 2-grams; 0\.0 MB\n", printed.out)
     assert printed.err == "too little text to tell the discounts of order 1, 2: took the usual ones\n"
@@ -126,12 +156,13 @@ def test_estimate(name: str, text: Path, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_what_a_model_file_says_of_itself(text: Path, tmp_path: Path) -> None:
-    run("estimate", text, "--out", tmp_path / "x.lm", "--prune", "1e-7", "--order", 1)
+    run("estimate", text, "--out", tmp_path / "x.lm", "--prune", "1e-7", "--order", 1, "--language", "en")
     info = dict(NGram.open(tmp_path / "x.lm").info)
     assert info.pop("discounts") == [pytest.approx([1 / 2, 1 / 2, 2])]  # 4, 2, 2 and 1 words occur 1, 2, 3 and 4 times
     assert info == {
         "units": "words",
         "normalizer": {"case": "lower", "punctuation": "remove"},
+        "language": "en",
         "text": ["text.txt"],
         "prune": 1e-7,
         "sentences": 3,
@@ -142,7 +173,7 @@ def test_what_a_model_file_says_of_itself(text: Path, tmp_path: Path) -> None:
 
 def test_settings_reach_the_estimate(text: Path, tmp_path: Path) -> None:
     def counts(*arguments: object) -> tuple[int, ...]:
-        run("estimate", text, "--out", tmp_path / "x.lm", *arguments)
+        run("estimate", text, "--out", tmp_path / "x.lm", "--language", "en", *arguments)
         return NGram.open(tmp_path / "x.lm").counts
 
     assert counts()[0] == 11
@@ -153,7 +184,7 @@ def test_settings_reach_the_estimate(text: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_of_characters(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("estimate", text, "--out", tmp_path / "x.lm", "--units", "characters", "--order", 4)
+    run("estimate", text, "--out", tmp_path / "x.lm", "--units", "characters", "--order", 4, "--language", "en")
     model = NGram.open(tmp_path / "x.lm")
     assert set(model.words) == {"<unk>", "<s>", "</s>", *TEXT.lower().replace(" ", "▁"), "w"} - set(".,!“”\n2")
     capsys.readouterr()
@@ -170,8 +201,59 @@ def test_a_model_for_a_recognizer(
     assert NGram.open(tmp_path / "x.lm").words[3:] == ("café",)
 
 
+def test_the_language_of_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What --language says, and goes on to hold for the model; or English, where the letters are those."""
+
+    def found(*arguments: object, lm: Path = tmp_path / "x.lm") -> tuple[int, int, str]:
+        run("perplexity", lm, other, "--json", *arguments)
+        printed = capsys.readouterr()
+        result = json.loads(printed.out)
+        return result["words"], result["unknown"], printed.err
+
+    text, other = tmp_path / "text.txt", tmp_path / "other.txt"
+    other.write_text("21 kişi\n")
+    text.write_text(TURKISH)
+    run("estimate", text, "--out", tmp_path / "x.lm", "--language", "tr")
+    assert "yirmibir" in NGram.open(tmp_path / "x.lm").words
+    assert capsys.readouterr().err.endswith("\n1 sentences left out: a number in them has no sure reading\n")
+    assert found() == (2, 0, "numbers are spelled in language 'tr'; --language CODE chooses another\n")
+    assert found("--language", "en") == (3, 2, "")
+    run("estimate", text, "--out", tmp_path / "x.lm")
+    why = "words left out: they are numbers, and in which language to spell them is not known (--language CODE)\n"
+    assert capsys.readouterr().err.endswith(f"\n3 {why}")
+    assert found() == (2, 1, f"1 {why}")
+    estimate([["kişi", "21"]], 1).save(tmp_path / "digits.lm")
+    assert found(lm=tmp_path / "digits.lm") == (2, 0, "")
+    estimate([["don't", "kişi"], ["abcdefghijklm", "nopqrstuvwxyz"]], 1).save(tmp_path / "x.lm")
+    assert found() == (2, 1, f"1 {why}")
+    estimate([["don't", "twenty"], ["abcdefghijklm", "nopqrstuvwxyz"]], 1).save(tmp_path / "x.lm")
+    assert found() == (3, 2, "numbers are spelled in language 'en'; --language CODE chooses another\n")
+
+
+def test_the_model_tells_the_language_of_numbers(shipped_model: Path, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("A 21 b\n")
+    for model, words in ((shipped_model, {"a", "b", "twenty", "one"}), (tiny_model, {"a", "b"})):  # the latter has é
+        run("estimate", tmp_path / "x.txt", "--out", tmp_path / "x.lm", "--model", model, "--order", 1)
+        assert set(NGram.open(tmp_path / "x.lm").words[3:]) == words
+
+
+def test_an_arpa_file_of_characters_is_known_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.txt").write_text("a bé\nbé a\n")
+    run("estimate", tmp_path / "x.txt", "--out", tmp_path / "x.arpa", "--units", "characters", "--order", 2)
+    run("convert", tmp_path / "x.arpa", tmp_path / "x.lm")
+    for name in ("x.arpa", "x.lm"):
+        assert open_lm(tmp_path / name).info == {"units": "characters"}
+        capsys.readouterr()
+        run("perplexity", tmp_path / name, tmp_path / "x.txt", "--json")
+        found = json.loads(capsys.readouterr().out)
+        assert (found["words"], found["unknown"]) == (8, 0)
+    for words in (["a", "b"], ["▁", "ab"]):  # of single letters, or of pieces
+        save_lm(tmp_path / "x.arpa", estimate([words], 2))
+        assert open_lm(tmp_path / "x.arpa").info == {}
+
+
 def test_convert(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("estimate", text, "--out", tmp_path / "a.lm")
+    run("estimate", text, "--out", tmp_path / "a.lm", "--language", "en")
     run("convert", tmp_path / "a.lm", tmp_path / "b.arpa.gz")
     run("convert", tmp_path / "b.arpa.gz", tmp_path / "c.lm")
     a, c = NGram.open(tmp_path / "a.lm"), NGram.open(tmp_path / "c.lm")
@@ -181,7 +263,7 @@ def test_convert(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_perplexity(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("estimate", text, "--out", tmp_path / "x.lm", "--order", 2)
+    run("estimate", text, "--out", tmp_path / "x.lm", "--order", 2, "--language", "en")
     model = NGram.open(tmp_path / "x.lm")
     other = tmp_path / "other.txt"
     other.write_text("The bird sat!\nA cat.\n3:15\n")
@@ -225,7 +307,10 @@ def test_perplexity_of_nothing(text: Path, tmp_path: Path) -> None:
         run("perplexity", tmp_path / "x.lm", text)
 
 
-@pytest.mark.parametrize("info", [{"units": "bytes"}, {"units": 3}, {"normalizer": 3}, {"normalizer": {"case": "odd"}}])
+@pytest.mark.parametrize(
+    "info",
+    [{"units": "bytes"}, {"units": 3}, {"normalizer": 3}, {"normalizer": {}}, {"language": 3}, {"language": "xx"}],
+)
 def test_a_file_that_says_odd_things_of_itself(info: dict[str, object], text: Path, tmp_path: Path) -> None:
     estimate([["a"]], 2, info=info).save(tmp_path / "x.lm")
     with pytest.raises(Error):
@@ -241,8 +326,11 @@ def test_a_file_that_says_odd_things_of_itself(info: dict[str, object], text: Pa
         *(["estimate", "TEXT", "--out", "x.lm", *odd.split()] for odd in ("--order 7", "--order 0", "--min-count 0")),
         *(["estimate", "TEXT", "--out", "x.lm", *odd.split()] for odd in ("--prune -1", "--prune x", "--max-words 0")),
         ["estimate", "TEXT", "--out", "x.lm", "--units", "bytes"],
+        ["estimate", "TEXT", "--out", "x.lm", "--language", "xx"],
         ["estimate", "TEXT", "--out", "no/such/folder/x.lm"],
+        *(["estimate", "TEXT", "--out", name] for name in ("TEXT", "x", "x.txt", "x.gz", "x.lm.gz")),
         ["convert", "x.lm"],
+        ["convert", "x.lm", "x.txt"],
         ["perplexity", "x.lm"],
     ],
 )
@@ -251,6 +339,16 @@ def test_wrong_usage(arguments: list[str], text: Path, tmp_path: Path, run_modul
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == [text]
+
+
+def test_what_is_read_is_not_replaced(text: Path, tmp_path: Path) -> None:
+    mine = text.rename(tmp_path / "text.lm")
+    (tmp_path / "link.arpa").symlink_to(mine)
+    for name in ("text.lm", "link.arpa"):
+        for line in (["estimate", mine, "--out", tmp_path / name], ["convert", mine, tmp_path / name]):
+            with pytest.raises(UsageError, match=f"{name}: this file is read, too, and would be replaced"):
+                run(*line)
+    assert mine.read_text() == TEXT
 
 
 def test_failures_are_one_line_and_leave_nothing(text: Path, tmp_path: Path, run_module) -> None:
@@ -272,7 +370,7 @@ def test_failures_are_one_line_and_leave_nothing(text: Path, tmp_path: Path, run
 
 
 def test_standard_input(text: Path, tmp_path: Path, run_module) -> None:
-    result = run_module("asr.lm", "estimate", "-", "--out", "x.lm", cwd=tmp_path, input=TEXT)
+    result = run_module("asr.lm", "estimate", "-", "--out", "x.lm", "--language", "en", cwd=tmp_path, input=TEXT)
     assert result.returncode == 0
     assert NGram.open(tmp_path / "x.lm").info["words"] == 15
 

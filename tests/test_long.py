@@ -239,6 +239,10 @@ def test_weights_are_fitted_to_the_log_probs_that_are_decoded(tiny: Recognizer, 
     found = batching.log_probs_of(tiny, [len(each) for each in waveforms], waveforms.__getitem__)
     np.testing.assert_array_equal(found[0], tiny.long_log_probs([minutes]))
     np.testing.assert_allclose(found[1], tiny.log_probs(waveforms[1:])[0][0], atol=1e-4)
+    beside = np.concatenate([minutes[: 5 * RATE], np.zeros(20 * RATE, np.float32)])  # silence that is not heard
+    (rows,) = batching.log_probs_of(tiny, [len(beside)], lambda i: beside)
+    assert tiny.text(tiny.decode([rows])[0][0]) == tiny.transcribe(beside).text
+    assert np.abs(rows[:120] - tiny.log_probs([beside])[0][0, :120]).max() > 0.1  # where all is normalised together
 
 
 def test_blocks_threads_and_batches_change_nothing(tiny_model: Path, minutes: np.ndarray) -> None:

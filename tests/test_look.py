@@ -110,10 +110,8 @@ def test_every_kind_of_trouble_is_found_where_it_is(tmp_path: Path, cache: None)
         "little text for its length": {"short-text"},
     }
     assert seen.counts == {kind: 1 for kind in _found(seen)}
-    assert (
-        seen.texts_in_both == 2 and seen.only_in_dev == "kmnuzö".replace("z", "").replace("u", "u")
-    ) or seen.only_in_dev
-    assert set(seen.only_in_dev) == set("zuluökonom") - set("".join(Normalizer()(each.text) for each in train))
+    assert seen.texts_in_both == 2
+    assert seen.only_in_dev == "kmnuö"
     assert (seen.dev.speakers, seen.dev.unknown_speakers, seen.train.unreadable) == (1, 2, 1)
     assert seen.rates == {"16000": 39, "8000": 1, "unknown": 1}
     printed = page(seen, None, "dev: as it was", ["steps=3: enough"])
@@ -191,3 +189,11 @@ def test_a_model_that_knows_nothing_of_the_speech_names_no_texts(tmp_path: Path,
     assert not found.found and "knows too little" in found.why_not
     few = find_suspects(asr.load(str(tiny_model), lm="none"), parts, 10.0)
     assert not few.found and "too few" in few.why_not
+
+
+def test_recordings_so_long_that_they_take_much_memory_are_not_listened_to(
+    tmp_path: Path, cache: None, tiny_model: Path
+) -> None:
+    long = [_say(tmp_path, f"long{i}", "alpha", np.zeros(round(seconds * RATE))) for i, seconds in enumerate((41, 40))]
+    parts = [Data.read([*_usual(tmp_path, 20), *long], Normalizer(), tmp_path / "train", False, 22)]
+    assert find_suspects(asr.load(str(tiny_model), lm="none"), parts, 1000.0).aligned == 21

@@ -1,13 +1,10 @@
 import dataclasses
-import itertools
 import json
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from asr import Error, checkpoint
 from asr.corpus import Utterance
@@ -55,7 +52,8 @@ def test_words_are_read_without_stress_and_comments_with_all_their_variants(lexi
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("hello HH AH\nworld\n", r"lexicon.txt line 2: expected a word and its phones; found 'world'"),
+        ("hello HH AH\nworld\n", r"lexicon.txt line 2: expected a word and its phones.*; found 'world'"),
+        ("hello 0.95 HH AH L OW\n", r"line 1: expected a word and its phones, no probabilities"),  # lexiconp.txt
         (";;; nothing\n\n", r"holds no words; expected lines such as"),
         (b"\xff\xfe", r"cannot be read"),
     ],
@@ -65,6 +63,19 @@ def test_a_dictionary_of_another_form_is_an_error(tmp_path, content, message):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(Error, match=message):
         Lexicon.read(str(path), Normalizer())
+
+
+def test_words_are_those_that_the_normaliser_writes(lexicon):
+    words = Lexicon.read(str(lexicon), Normalizer("upper")).words
+    assert words["HELLO"] == (("HH", "AH", "L", "OW"), ("HH", "EH", "L", "OW")) and words["TOMATO"]
+    assert all(word.isupper() for word in words)
+
+
+def test_digits_are_stress_in_arpabet_alone(tmp_path):
+    (tmp_path / "lexicon.txt").write_text("爱 ai4\n哀 ai1\ndeux d 2\nneuf n 9 f\n")  # tones; SAMPA
+    found = Lexicon.read(str(tmp_path / "lexicon.txt"), Normalizer())
+    assert found.names == ("2", "9", "ai1", "ai4", "d", "f", "n")
+    assert found.phones("deux") == ("d", "2")
 
 
 def test_a_dictionary_that_is_not_there_is_an_error(tmp_path):
@@ -80,29 +91,14 @@ def test_cmudict_knows_english():
     assert len({phone for ways in words.words.values() for way in ways for phone in way}) == 39  # ARPAbet, no stress
 
 
-@settings(deadline=None)
-@given(st.sets(st.text("abc", min_size=1, max_size=5), max_size=12), st.text("abc", max_size=12))
-def test_an_unknown_word_is_cut_into_the_longest_known_parts(known, word):
-    found = Lexicon.of({part: [(part,)] for part in known}).parts(word)
-    assert all(part in known and len(part) >= 3 for part in found)
-    best = 0
-    for cuts in itertools.product((False, True), repeat=max(0, len(word) - 1)):
-        ends = [0, *(i + 1 for i, cut in enumerate(cuts) if cut), len(word)]
-        pieces = [word[a:b] for a, b in itertools.pairwise(ends)]
-        best = max(best, sum(len(piece) ** 2 for piece in pieces if len(piece) >= 3 and piece in known))
-    assert sum(len(part) ** 2 for part in found) == best
-    place = 0
-    for part in found:  # in their order, without overlap
-        place = word.index(part, place) + len(part)
-
-
 def test_targets_are_the_phones_of_the_words_in_their_order(lexicon):
     words = Lexicon.read(str(lexicon), Normalizer())
     targets = PhoneTargets.of(["hello gathercole", "", "xyz hello"], words)
     said = [[targets.symbols[i] for i in targets.ids(text)] for text in ("hello gathercole", "", "xyz hello")]
+    # No word of the dictionary says how an x sounds.
     assert [" ".join(phones) for phones in said] == ["HH AH L OW G AE DH ER K OW L", "", "HH AH L OW"]
     assert targets.symbols[0] == "" and all(all(phones) for phones in said)
-    (line,) = targets.report(words)
+    (line,) = targets.report()
     assert "50.0% of the words are not in the lexicon (2 different ones)" in line
     assert "gathercole, taken for G AE DH ER K OW L" in line
 
@@ -204,6 +200,27 @@ def test_the_model_file_tells_phones_and_a_resumed_run_has_learnt_the_same(job_o
     stored = json.loads((whole.job.out / "config.json").read_text())["settings"]
     assert stored["lexicon"].endswith("lexicon.txt") and model.info["settings"]["lexicon"].count("/") == 1
     assert "phones; 16.7% of the words are not in the lexicon" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["dictionary", "model", "model of another language"])
+def test_a_run_goes_on_without_the_file_that_its_lexicon_is_from(job_of, tmp_path, lexicon, source):
+    settings, file = {}, lexicon
+    if source != "dictionary":
+        trainer = Trainer(Group(), job_of("base"))
+        trainer.plan()
+        trainer.run()
+        file = tmp_path / "base" / "model.safetensors"
+        if source == "model of another language":
+            words = Lexicon.of({"bonjour": [("B", "OH")]})
+            checkpoint.save(file, dataclasses.replace(checkpoint.load(file), lexicon=words))
+        settings = {"init": str(file), "lexicon": str(file)}
+    first = job_of(**settings)
+    assert bool(first.phones) == (source != "model of another language")
+    RunFolder(tmp_path / "run").state.write_bytes(b"")  # as if it had begun
+    file.unlink()
+    again = job_of(**settings)
+    assert (again.phones, again.lexicon, again.info) == (first.phones, first.lexicon, first.info)
+    assert [each.phones for each in again.examples] == [each.phones for each in first.examples]
 
 
 def test_a_layer_that_is_not_there_cannot_learn_phones():

@@ -48,6 +48,13 @@ def test_what_is_heard_is_what_is_transcribed(recognizer: Recognizer, samples: n
     assert (inside.seconds, inside.hop, inside.step) == pytest.approx((3.1, 0.01, 0.04))
 
 
+def test_long_silence_is_not_heard(recognizer: Recognizer, samples: np.ndarray) -> None:
+    beside = np.concatenate([samples, np.zeros(20 * audio.SAMPLE_RATE, np.float32)])
+    inside = look_inside(recognizer, beside)
+    assert " ".join(span.word for span in inside.words(inside.heard)) == recognizer.transcribe(beside).text
+    assert (inside.posteriors[200:400, 1:] == 0).all()
+
+
 def test_the_spectrogram_is_in_decibels(recognizer: Recognizer, samples: np.ndarray, inside: Inside) -> None:
     louder = look_inside(recognizer, samples * 0.1)
     loud = inside.log_mel > inside.log_mel.max() - 30  # far above the floor

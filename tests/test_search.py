@@ -6,18 +6,19 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import asr
-from asr import audio
+from asr import audio, files
 from asr.command import UsageError
 from asr.corpus import Utterance, write_manifest
 from asr.evaluate import main as evaluate
 from asr.kneser_ney import estimate
 from asr.lm import save_lm
-from asr.loading import search_settings
+from asr.loading import find_lm, find_model, is_model, search_settings
 from asr.ngram import NGram
 from asr.transcribe import main as transcribe
 
@@ -95,6 +96,30 @@ def test_a_weight_that_is_no_number_is_named(model: Path, recordings: list[Path]
         transcribe([str(recordings[0]), "--model", str(model), "--hotword-weight", "4"])
 
 
+@pytest.mark.parametrize("given", ["", " , ", "hot.txt"])
+def test_hot_words_that_are_none_are_refused(
+    given: str, model: Path, recordings: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("hot.txt").write_text("\n \t5\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=f"--hotwords {given!r}: there is no word in it"):
+        transcribe([str(recordings[0]), "--model", str(model), "--hotwords", given])
+
+
+def test_a_path_is_no_name_of_a_file_that_ships(model: Path, tmp_path: Path) -> None:
+    given = str(tmp_path / "mine.arpa")
+    for path in (given, f"{given}.lm", f"{given}.safetensors"):
+        Path(path).touch()
+    assert find_lm(model, given) == find_model(given) == Path(given)
+    assert not is_model(given)
+    Path(given).unlink()
+    for name in (given, "./en"):
+        for find in (partial(find_lm, model), find_model):
+            with pytest.raises(asr.Error, match=f"{name}': no such file"):
+                find(name)
+    assert find_model("en") == find_lm(model, "en").with_suffix(".safetensors") and is_model("en")
+
+
 def test_a_language_model_of_other_letters_is_refused(model: Path) -> None:
     estimate([["ДОМ", "ГОД"]] * 3, 1).save(model.with_suffix(".lm"))
     with pytest.raises(asr.Error, match="cannot write any of the language model's 2 words"):
@@ -124,10 +149,46 @@ def test_tuning_fits_weights_to_data_and_keeps_them(
     assert evaluate([*line, "--tune"]) == 0
     tuned = json.loads(capsys.readouterr().out)
     assert tuned["errors"] <= untuned["errors"]
+    assert tuned["tuned_on_this_data"] is True and "tuned_on_this_data" not in untuned
     after = NGram.open(lm)
     assert after.info["search"] != before.info["search"] and after.words == before.words
     assert dataclasses.asdict(search_settings(after)) == after.info["search"]
     assert after.score(["the", "cat"]) == before.score(["the", "cat"])
+
+
+def test_who_tunes_is_told_that_the_figure_is_of_the_same_data(
+    model: Path, recordings: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(tmp_path / "dev.jsonl", [Utterance("a", recordings[1], "go")])
+    page = tmp_path / "report.html"
+    line = ["--model", str(model), "--manifest", str(tmp_path / "dev.jsonl"), "--report", str(page)]
+    said = "weights of beam search were fitted to this data: expect more errors on other speech"
+    for more, count in ((["--tune"], 1), ([], 0)):
+        assert evaluate([*line, *more]) == 0
+        assert capsys.readouterr().out.count(said) == page.read_text(encoding="utf-8").count(said) == count
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--hotwords", "cat"], "for all decoding, with hot words and without; leave out --hotwords"),
+        (["--beam-size", "4"], "--tune chooses the beam, too; leave out --beam-size"),
+    ],
+)
+def test_what_would_not_be_tuned_is_refused(model: Path, more: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        evaluate(["--model", str(model), "--manifest", "dev.jsonl", "--tune", *more])
+
+
+def test_a_file_that_cannot_keep_weights_is_known_before_the_work(
+    model: Path, recordings: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm = model.with_suffix(".lm")
+    files.beside(lm).mkdir()  # where it would be written first
+    write_manifest(tmp_path / "dev.jsonl", [Utterance("a", recordings[1], "go")])
+    with pytest.raises(asr.Error, match=r"m\.lm: what is fitted would be kept in .*name the copy \(--lm\)"):
+        evaluate(["--model", str(model), "--manifest", str(tmp_path / "dev.jsonl"), "--tune"])
+    assert "word errors" not in capsys.readouterr().err
 
 
 def test_tuning_needs_a_language_model(tiny_model: Path, tmp_path: Path, recordings: list[Path]) -> None:

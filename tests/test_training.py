@@ -32,7 +32,7 @@ from asr.text import Alphabet, Normalizer, Subwords
 from asr.training.average import averaged_copy, decay_after, move_towards
 from asr.training.batches import epoch_batches
 from asr.training.config import TrainConfig
-from asr.training.folder import RunFolder
+from asr.training.folder import Progress, RunFolder
 from asr.training.hearing import Hearing
 from asr.training.job import make_job
 from asr.training.loop import Trainer, average_buffers, train
@@ -357,6 +357,21 @@ def test_a_run_stopped_after_every_step_ends_early_as_one_that_was_not(speech, t
 def test_patience_without_a_dev_set_is_wrong_usage(speech, tmp_path):
     with pytest.raises(UsageError, match=r"patience=3 needs a dev set \(--dev\)"):
         job_of(read(speech / "train.jsonl"), tmp_path, patience=3)
+
+
+def test_the_last_steps_are_plain(speech, tmp_path):
+    """They are those of a run that has no masks and changes nothing, and the steps before are those of any run."""
+    none = {"speed": 0.0, "vtlp": 0.0, "frequency_masks": 0, "time_masks": 0.0}
+    losses = {}
+    for name, changes in {"plain": {"plain": 0.5}, "varied": {}, "without": none}.items():
+        trainer = Trainer(Group(), job_of(read(speech / "train.jsonl"), tmp_path / name, dropout=0.0, **changes))
+        batch = [trainer.job.examples[i] for i in range(3)]
+        for step in range(4):
+            trainer.progress = Progress(steps=4, step=step)
+            losses[name, step] = trainer._backward(batch, batch)
+    for step in range(4):
+        assert losses["plain", step] == losses["varied" if step < 2 else "without", step]
+    assert losses["varied", 0] != losses["without", 0]
 
 
 # Workers

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.beam import INSIDE, OPENS, SEPARATES, Trie
@@ -44,6 +46,7 @@ def paths(tree: Trie) -> dict[tuple[int, ...], tuple[int, ...]]:
     return found
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=5), max_size=30))
 def test_a_trie_holds_every_sequence_and_its_beginnings(sequences: list[list[int]]) -> None:
     tree, parents = make_trie(sequences, range(len(sequences)))
@@ -54,6 +57,16 @@ def test_a_trie_holds_every_sequence_and_its_beginnings(sequences: list[list[int
         expected[tuple(sequence)].append(i)
     assert {tokens: sorted(ends) for tokens, ends in paths(tree).items()} == expected
     assert all(parent < node for node, parent in enumerate(parents))
+
+
+def test_one_absurdly_long_word_takes_little_memory() -> None:
+    sequences = [[1 + i % 26, 1 + i // 26 % 26, 1 + i // 676] for i in range(17_576)] + [[1, 2] * 1500]
+    tracemalloc.start()
+    tree, _ = make_trie(sequences, range(len(sequences)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(tree.tokens) == 1 + 26 + 26**2 + 26**3 + 3000 - 2 - 1
+    assert peak < 20e6
 
 
 def test_a_words_probability_counts_from_its_first_letter() -> None:

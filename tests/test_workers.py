@@ -196,7 +196,7 @@ def test_a_gpu_has_the_losses_of_the_cpu_which_goes_on_from_its_state(
         trainer.plan()
         losses[device.type] = [trainer.update(batch) for batch in [[0, 1, 2, 3], [4, 5, 6], [7, 8]] * 2]
     assert losses["cuda"] == pytest.approx(losses["cpu"], rel=1e-4)
-    trainer.folder.save_state(trainer.model, trainer.optimizer, trainer.progress)
+    trainer.folder.save_state({"model": trainer.model}, trainer.optimizers, trainer.progress)
     resumed = Trainer(Group(), job)
     resumed.restore()
     assert resumed.update([9, 10]) == pytest.approx(trainer.update([9, 10]), rel=1e-4)

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from asr.model import ModelConfig  # which brings torch, and `--help` should not wait for it
 
 
+SHARES = ("warmup", "plain", "noise_share", "wordless", "room_share", "low_pass", "phone_weight", "average")
 LEAST = {
     "evaluations": 1,
-    **dict.fromkeys(("minutes", "steps", "epochs", "warmup", "weight_decay", "patience", "seed", "workers"), 0),
+    **dict.fromkeys(("minutes", "steps", "epochs", "weight_decay", "patience", "seed", "workers"), 0),
     **dict.fromkeys(("frequency_masks", "frequency_width", "time_masks", "time_width", "trim", "speed", "vtlp"), 0),
-    **dict.fromkeys(("noise_share", "wordless", "room_share", "low_pass", "phone_weight", "average"), 0),
+    **dict.fromkeys(SHARES, 0),
     "pieces": 1,
 }
 UNITS = ("letters", "subwords")
@@ -60,6 +61,7 @@ class TrainConfig:
         trim: either end of an utterance is cut off, by up to this share of it; for words cut more or less tightly.
         speed: utterances are played faster or slower, pitch included, by up to this share (Ko et al. 2015).
         vtlp: frequencies are stretched or squeezed by up to this share, as other vocal tracts do (`warp_frequencies`).
+        plain: share of the steps, the last ones, in which there are no masks and no changes of speed or frequencies.
         noise: folder or manifest of noises (`asr.training.noise`), in which `noise_share` of the utterances are heard,
             at an SNR from `snr_low` to `snr_high` dB; empty: none.
         wordless: share of the utterances in whose place a noise alone is heard, and nothing is said.
@@ -107,6 +109,7 @@ class TrainConfig:
     trim: float = 0.0
     speed: float = 0.1
     vtlp: float = 0.2
+    plain: float = 0.0
     noise: str = ""
     noise_share: float = 0.5
     snr_low: float = 5.0
@@ -136,7 +139,7 @@ class TrainConfig:
         for name, least in LEAST.items():
             if not least <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("warmup", "noise_share", "wordless", "room_share", "low_pass", "phone_weight", "average"):
+        for name in SHARES:
             if getattr(self, name) > 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 1")
         if not -math.inf < self.snr_low <= self.snr_high < math.inf:

@@ -8,12 +8,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from asr.training.folder import RunFolder
+from asr.training.folder import EVENT_FILES, RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-EVENT_FILES = "events.out.tfevents.*"  # as TensorBoard names them
 PICTURE = "curves.png"
 TAGS = {  # of the log's numbers
     "padding": "train/padding",

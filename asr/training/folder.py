@@ -1,6 +1,8 @@
 """The folder of a training run: settings, log, the best model, and the state from which it resumes.
 
+look.json           what was found in the data, and what was chosen for it; of `asr.train` alone
 config.json         settings, fingerprints of the data, the fixed number of steps
+lexicon.z           how words are said, as the model's file has it, where phones are learnt
 data_report.jsonl   utterances that were left out of training, and why
 log.jsonl           the share of padding, then one object for every line of progress and every dev score
 dev.jsonl           the best model's dev texts beside their references
@@ -9,25 +11,43 @@ events.out.*        what the log holds, for TensorBoard
 curves.png          loss and dev scores of a finished run
 state.safetensors   weights, their average, optimizers and place in the schedule, after the last evaluation or where it
                     was stopped
+
+`asr.training.after` adds more. Where there is a state, there is a run; elsewhere none of these names may be taken.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from asr import Error
+from asr import Error, command
 from asr.checkpoint import CheckpointError, read_tensors, write_tensors
 from asr.files import replacing
+from asr.lexicon import Lexicon
 from asr.training.workers import Group
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 VERSION = 3  # goes up when the same settings, data and seed train another model than before
+EVENT_FILES = "events.out.tfevents.*"  # as TensorBoard names them
+STATE, MODEL, LEXICON = "state.safetensors", "model.safetensors", "lexicon.z"
+WRITTEN = (  # by a run, its state apart
+    *("look.json", "config.json", LEXICON, "data_report.jsonl", "log.jsonl", EVENT_FILES),
+    *("dev.jsonl", MODEL, "curves.png", "dev_manifest.jsonl", "model.lm", "report.html", "result.json"),
+)
+SAVED = "saved"  # the field of config.json that says that there has been a state
+SIGNS = {"look.json": "reasons", "config.json": "settings"}  # file -> a field by which one knows that a run began here
 
 
 class RunError(Error):
@@ -68,8 +88,73 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.model = path / "model.safetensors"
-        self.state = path / "state.safetensors"
+        self.model = path / MODEL
+        self.state = path / STATE
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While it lasts, no other command trains in this folder, which is made where there is none.
+
+        Where there are no locks, as on Windows and some network drives, nothing is done about it.
+
+        Raises:
+            RunError: another command does already.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not fcntl:
+            yield
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            if _taken(handle):
+                raise RunError(
+                    f"{self.path}: another command trains there now; wait until it has ended, or choose another "
+                    "folder (--out)"
+                )
+            yield
+        finally:
+            os.close(handle)
+
+    def check_free(self) -> None:
+        """See that a run that begins here replaces nothing, but for what one has left that never saved a state.
+
+        Raises:
+            RunError: names what it would replace.
+        """
+        if self._begun() and not self._has_saved():
+            return
+        if found := self._there(WRITTEN):
+            names = ", ".join(path.name for path in found)
+            raise RunError(
+                f"{self.path} has files that a run would replace, and none that it could go on from ({STATE}): "
+                f"{names}; choose another folder (--out), or move them away"
+            )
+
+    def check_apart(self, inputs: Sequence[Path | str | None]) -> None:
+        """See that what a run reads is nothing that it writes.
+
+        Raises:
+            asr.command.UsageError: one of the files is.
+        """
+        for path in self._there((STATE, *WRITTEN)):
+            command.check_apart(path, inputs)
+
+    def _there(self, names: Iterable[str]) -> list[Path]:
+        return [path for name in names for path in sorted(self.path.glob(name))]
+
+    def _has_saved(self) -> bool:
+        """Whether a run that began here has ever saved its state."""
+        return (self.path / "config.json").is_file() and SAVED in self.read_config()
+
+    def _begun(self) -> bool:
+        for name, field in SIGNS.items():
+            try:
+                found = json.loads((self.path / name).read_bytes())
+            except (OSError, ValueError):
+                continue
+            if isinstance(found, dict) and field in found:
+                return True
+        return False
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, beside its place, then renamed."""
@@ -148,6 +233,15 @@ class RunFolder:
         except ValueError as error:
             raise RunError(f"{path}: damaged ({error}); start another run (--out)") from None
 
+    def write_lexicon(self, lexicon: Lexicon) -> None:
+        """Keep it for when the run goes on."""
+        self.write_bytes(LEXICON, lexicon.packed)
+
+    def read_lexicon(self) -> Lexicon | None:
+        """The lexicon that the run began with, if it has kept one."""
+        path = self.path / LEXICON
+        return Lexicon(path.read_bytes()) if path.is_file() else None
+
     def save_state(self, modules: Mapping[str, nn.Module], optimizers: Sequence[Optimizer], progress: Progress) -> None:
         """Everything that the next step depends on.
 
@@ -158,7 +252,10 @@ class RunFolder:
         for number, optimizer in enumerate(optimizers):
             for i, state in optimizer.state_dict()["state"].items():
                 tensors.update({f"{number}.{i}.{name}": tensor for name, tensor in state.items()})
+        is_first = not self.state.is_file()
         write_tensors(self.state, tensors, {"progress": json.dumps(vars(progress))})
+        if is_first:
+            self.record(**{SAVED: True})
 
     def load_state(self, modules: Mapping[str, nn.Module], optimizers: Sequence[Optimizer], group: Group) -> Progress:
         """Put a saved state, which the leading worker gives to the others, into modules and optimizers, in place.
@@ -206,3 +303,14 @@ class RunFolder:
         except (KeyError, TypeError, ValueError):
             raise RunError(f"{self.state}: damaged, or of another version of asr; start another run (--out)") from None
         return dataclasses.replace(progress, best=tuple(progress.best) if progress.best else None)
+
+
+def _taken(handle: int) -> bool:
+    """Lock an open folder until it is closed; whether another process has."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    return False

@@ -32,13 +32,13 @@ class Hearing:
             return dataclasses.replace(example, ids=(), phones=())
         return example
 
-    def samples(self, example: Example, epoch: int) -> NDArray[np.float32]:
-        """(S,) samples of an utterance, as `example` gave it, as this epoch hears them."""
+    def samples(self, example: Example, epoch: int, plain: bool = False) -> NDArray[np.float32]:
+        """(S,) samples of an utterance, as `example` gave it, as this epoch hears them; `plain`: at its own speed."""
         config, sounds = self.config, self.sounds
         least = max(samples_needed(ids, self.model, self.features) for ids in (example.ids, example.phones))
         draw = (config.seed, epoch, example.number)
         samples = trim_ends(self.audio[example.number], config.trim, least, seed_for("trim", *draw))
-        samples = perturb_speed(samples, config.speed, least, seed_for("speed", *draw))
+        samples = perturb_speed(samples, 0.0 if plain else config.speed, least, seed_for("speed", *draw))
         generator = np.random.default_rng(seed_for("sounds", *draw))
         if not example.ids:
             return repeated(sounds["noise"].draw(generator), len(samples), generator)

@@ -12,7 +12,7 @@ from pathlib import Path
 from asr import Error, __version__, checkpoint, command
 from asr.corpus import Utterance
 from asr.features import FeatureConfig
-from asr.lexicon import Lexicon
+from asr.lexicon import LEAST_KNOWN, Lexicon
 from asr.loading import find_model, is_model
 from asr.model import ModelConfig
 from asr.text import Alphabet, Normalizer, Subwords, Units, units_from_json, units_to_json
@@ -23,7 +23,7 @@ from asr.training.dev import DevSet
 from asr.training.folder import RunFolder
 from asr.training.initial import unit_settings
 from asr.training.noise import KINDS, Sounds, open_sounds
-from asr.training.phones import LEAST_KNOWN, PhoneTargets, write_phones
+from asr.training.phones import PhoneTargets, write_phones
 from asr.training.prepare import Examples, Transcripts, find_examples, noise_report, report
 from asr.training.store import Entry, Store, caches_folder
 from asr.training.workers import Group
@@ -87,11 +87,14 @@ def make_job(
     if config.patience and not (dev or resume):
         raise command.UsageError(f"patience={config.patience} needs a dev set (--dev) whose score could get better")
     origin = group.from_leader(lambda: _origin(folder, config.init, resume)) if config.init else None
-    found = _prepare(data, dev, config, origin, group)
+    lexicon = group.from_leader(lambda: _lexicon(folder, config, resume))
+    found = _prepare(data, dev, config, origin, lexicon, group)
     _print(found.left_out(config.units))
     if group.leads:
         began_with = {"settings": dataclasses.asdict(config), "data": found.learned(), "dev": found.chosen_by()}
         folder.settle({**began_with, "origin": origin}, resume)
+        if lexicon:
+            folder.write_lexicon(lexicon)
         folder.write_lines("data_report.jsonl", map(vars, found.examples.problems()))
     if not found.examples or (strict and len(found.examples) < found.total):
         what = f"{len(found.examples)} of {found.total} utterances can be trained on"
@@ -154,7 +157,7 @@ class _Prepared:
         tokens = "pieces" if isinstance(self.alphabet, Subwords) else "characters"
         yield f"{len(self.examples)} utterances, {self.hours:.2f} hours, {len(self.alphabet) - 1} {tokens}"
         if self.targets:
-            yield from self.targets.report(self.lexicon)
+            yield from self.targets.report()
 
     def learned(self) -> str:
         """A hash of what is learnt from, which copies share: recordings, texts and noises."""
@@ -172,6 +175,7 @@ def _prepare(
     dev: Sequence[Utterance],
     config: TrainConfig,
     origin: Mapping[str, object] | None,
+    lexicon: Lexicon | None,
     group: Group,
 ) -> _Prepared:
     """Decode all audio, choose the tokens, and write what can be trained on into files that workers map."""
@@ -186,8 +190,6 @@ def _prepare(
         folder = draft / "examples"
         folder.mkdir()
         find_examples(transcripts, alphabet, model, features, config.max_seconds, folder)
-        wanted = config.lexicon and config.phone_weight
-        lexicon = _open_lexicon(config.lexicon, normalizer) if wanted else None
         targets = write_phones(transcripts, lexicon, model, features, folder) if lexicon else None
         if targets and targets.known < LEAST_KNOWN:
             _check_chosen(config, targets.known)
@@ -208,6 +210,14 @@ def _prepare(
         targets,
         lexicon,
     )
+
+
+def _lexicon(folder: RunFolder, config: TrainConfig, resume: bool) -> Lexicon | None:
+    """By what phones are learnt, if they are. A run that goes on has kept it, and needs no other file for it."""
+    if not (config.lexicon and config.phone_weight):
+        return None
+    kept = folder.read_lexicon() if resume else None
+    return kept or _open_lexicon(config.lexicon, Normalizer(config.case))
 
 
 def _open_lexicon(name: str, normalizer: Normalizer) -> Lexicon:

@@ -244,10 +244,12 @@ class Trainer:
         """Add a worker's part of the batch to the gradient; returns its part of the loss per token, phones apart."""
         self.model.train()
         device = self.group.device
-        samples, lengths = pad([self.hearing.samples(example, self.progress.epoch) for example in mine])
+        plain = self.progress.step >= (1 - self.config.plain) * self.progress.steps
+        samples, lengths = pad([self.hearing.samples(example, self.progress.epoch, plain) for example in mine])
         features, frames = self.features(samples.to(device), lengths.to(device))
-        features = warp_frequencies(features, self.config.vtlp, self.job.features, self._seeds("vtlp", mine))
-        features = spec_augment(features, frames, self.config, self.job.features.hop_ms, self._seeds("masks", mine))
+        if not plain:
+            features = warp_frequencies(features, self.config.vtlp, self.job.features, self._seeds("vtlp", mine))
+            features = spec_augment(features, frames, self.config, self.job.features.hop_ms, self._seeds("masks", mine))
         weight = self.config.phone_weight if self.job.phones else 0.0
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             if weight:

@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from asr.features import FeatureConfig
-from asr.lexicon import Lexicon
+from asr.lexicon import LEAST_KNOWN, Lexicon
 from asr.model import ModelConfig
 from asr.training.columns import INTEGERS, RaggedWriter
 from asr.training.prepare import Transcripts, frames_needed
-
-LEAST_KNOWN = 0.5  # share of the words: a lexicon that has fewer is of another language
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,13 @@ class PhoneTargets:
 
     Args:
         symbols: "" for the blank, then all phones of the lexicon.
-        spelled: word -> its phone ids.
-        guessed: words that are not in the dictionary -> how often they occur.
-        words: words of all texts.
+        lexicon: how words are said.
+        counts: words of all texts -> how often they occur.
     """
 
     symbols: tuple[str, ...]
-    spelled: Mapping[str, tuple[int, ...]]
-    guessed: Counter[str]
-    words: int
+    lexicon: Lexicon
+    counts: Counter[str]
 
     @classmethod
     def of(cls, texts: Iterable[str], lexicon: Lexicon) -> PhoneTargets:
@@ -45,29 +42,35 @@ class PhoneTargets:
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(text.split())
-        known = {word: lexicon.phones(word) for word in counts}
-        symbols = ("", *lexicon.names)
-        numbers = {symbol: i for i, symbol in enumerate(symbols)}
-        guessed = Counter({word: count for word, count in counts.items() if word not in lexicon.words})
-        spelled = {word: tuple(numbers[phone] for phone in phones) for word, phones in known.items()}
-        return cls(symbols, spelled, guessed, counts.total())
+        return cls(("", *lexicon.names), lexicon, counts)
+
+    @cached_property
+    def guessed(self) -> Counter[str]:
+        """Words that are not in the dictionary -> how often they occur."""
+        return Counter({word: count for word, count in self.counts.items() if word not in self.lexicon.words})
 
     @property
     def known(self) -> float:
         """Share of the words that are in the dictionary."""
-        return 1 - self.guessed.total() / max(1, self.words)
+        return 1 - self.guessed.total() / max(1, self.counts.total())
+
+    @cached_property
+    def spelled(self) -> Mapping[str, list[int]]:
+        """Word -> its phone ids."""
+        numbers = {symbol: i for i, symbol in enumerate(self.symbols)}
+        return {word: [numbers[phone] for phone in self.lexicon.phones(word)] for word in self.counts}
 
     def ids(self, text: str) -> list[int]:
         """Phone ids of one of the texts."""
         return [phone for word in text.split() for phone in self.spelled[word]]
 
-    def report(self, lexicon: Lexicon) -> Iterator[str]:
+    def report(self) -> Iterator[str]:
         """Lines for a person."""
         line = f"{len(self.symbols) - 1} phones"
         if self.guessed:
             word = self.guessed.most_common(1)[0][0]
             line += f"; {1 - self.known:.1%} of the words are not in the lexicon ({len(self.guessed)} different ones), "
-            line += f"such as {word}, taken for {' '.join(lexicon.phones(word)) or 'nothing'}"
+            line += f"such as {word}, taken for {' '.join(self.lexicon.phones(word)) or 'nothing'}"
         yield line
 
 

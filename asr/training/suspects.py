@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import ctc_loss
+from torch.nn.utils.rnn import pad_sequence
 
 from asr.batching import length_batches
 from asr.decode import BLANK
+from asr.long import WHOLE
 from asr.recognizer import Recognizer
 from asr.training.look import Data, spread
 from asr.training.prepare import Problem
@@ -55,7 +57,7 @@ def find_suspects(recognizer: Recognizer, parts: Sequence[Data], seconds: float)
     total = sum(data.cache.seconds(i) for data, i in chosen)
     chosen = chosen[:: max(1, math.ceil(total / max(seconds, 1.0)))]
     if len(chosen) < FEWEST:
-        return Suspects(len(chosen), [], f"{len(chosen)} utterances are too few to compare")
+        return Suspects(len(chosen), [], f"{len(chosen)} utterances of up to {WHOLE:g} s are too few to compare")
     own, others, heard = _costs(recognizer, chosen)
     finite = np.isfinite(own)
     if not finite.any() or not np.isfinite(others).any():
@@ -74,10 +76,13 @@ def find_suspects(recognizer: Recognizer, parts: Sequence[Data], seconds: float)
 
 
 def _usable(recognizer: Recognizer, data: Data) -> Iterator[int]:
-    """Utterances with audio and a text that the model can write."""
+    """Utterances with audio and a text that the model can write; none that is too long to be heard in one pass.
+
+    A loss takes memory for frames times letters: an hour would take 39 GB.
+    """
     for i in spread(len(data.names)):
         text = data.texts[i]
-        if text and data.cache.lengths[i] and not recognizer.alphabet.unknown(text):
+        if text and 0 < data.cache.seconds(i) <= WHOLE and not recognizer.alphabet.unknown(text):
             yield i
 
 
@@ -89,24 +94,25 @@ def _costs(
     readers = {id(data): data.cache.reader() for data, _ in chosen}
     texts = [data.texts[i] for data, i in chosen]
     for batch in length_batches([int(data.cache.lengths[i]) for data, i in chosen]):
-        log_probs, frames = recognizer.log_probs([readers[id(chosen[n][0])][chosen[n][1]] for n in batch])
-        own[batch] = _losses(recognizer, log_probs, frames, [texts[n] for n in batch])
+        log_probs = recognizer.whole_log_probs([readers[id(chosen[n][0])][chosen[n][1]] for n in batch])
+        own[batch] = _losses(recognizer, log_probs, [texts[n] for n in batch])
         if len(batch) > 1:
             turned = [*batch[1:], batch[0]]
-            others[batch] = _losses(recognizer, log_probs, frames, [texts[n] for n in turned])
-        for n, rows, length in zip(batch, log_probs, frames, strict=True):
-            heard[n] = _greedy(recognizer, rows[:length])
+            others[batch] = _losses(recognizer, log_probs, [texts[n] for n in turned])
+        for n, rows in zip(batch, log_probs, strict=True):
+            heard[n] = _greedy(recognizer, rows)
     return own, others, heard
 
 
 def _losses(
-    recognizer: Recognizer, log_probs: NDArray[np.float32], frames: NDArray[np.int64], texts: Sequence[str]
+    recognizer: Recognizer, log_probs: Sequence[NDArray[np.float32]], texts: Sequence[str]
 ) -> NDArray[np.float64]:
     ids = [recognizer.alphabet.encode(text) for text in texts]
     targets = torch.tensor([token for each in ids for token in each])
     lengths = torch.tensor([len(each) for each in ids])
-    rows = torch.from_numpy(np.ascontiguousarray(log_probs)).transpose(0, 1)
-    losses = ctc_loss(rows, targets, torch.from_numpy(frames), lengths, blank=BLANK, reduction="none")
+    rows = pad_sequence([torch.from_numpy(each) for each in log_probs])
+    frames = torch.tensor([len(each) for each in log_probs])
+    losses = ctc_loss(rows, targets, frames, lengths, blank=BLANK, reduction="none")
     return losses.double().numpy() / [len(text) for text in texts]
 
 
