@@ -115,8 +115,9 @@ def audio_files(folder: Path) -> list[Path]:
     Raises:
         OSError: a folder cannot be read: nothing is left out without a word.
     """
-    paths = sorted(Path(where, name) for where, _, names in os.walk(folder, onerror=_raise) for name in names)
-    return [path for path in paths if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")]
+    return [
+        path for path in sorted(_files(folder)) if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+    ]
 
 
 def unread_texts(source: Path) -> Iterator[tuple[Path, Path]]:
@@ -127,6 +128,22 @@ def unread_texts(source: Path) -> Iterator[tuple[Path, Path]]:
             text, beside = audio.with_suffix(".txt"), labels.get(audio.with_suffix(""), [])
             if beside and text.exists():
                 yield text, beside[0]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder, in linked folders too, each folder once: links may lead back.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    seen = set()
+    for where, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        if (place := os.path.realpath(where)) in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders.sort()
+        yield from (Path(where, name) for name in names)
 
 
 def _raise(error: OSError) -> None:
@@ -395,10 +412,9 @@ def _read_pairs(folder: Path, needs_text: bool) -> list[Utterance]:
 def _label_files(folder: Path) -> dict[Path, list[Path]]:
     """Path without extension -> files of labels, sorted."""
     found: dict[Path, list[Path]] = {}
-    for where, _, names in os.walk(folder, onerror=_raise):
-        for path in sorted(Path(where, name) for name in names):
-            if path.suffix.lower() in SUFFIXES:
-                found.setdefault(path.with_suffix(""), []).append(path)
+    for path in sorted(_files(folder)):
+        if path.suffix.lower() in SUFFIXES:
+            found.setdefault(path.with_suffix(""), []).append(path)
     return found
 
 

@@ -26,6 +26,7 @@ PASSES = 6  # of aligning and counting; from the fourth on hardly anything chang
 UNSEEN = 1e-9  # share of what was not counted: possible where nothing else is
 BEAM = 8  # for each pronunciation that is asked for
 MOST_LETTERS = 500  # of different ones: beyond, they are signs of syllables or words, of more phones than two
+MOST_PAIRS = 20_000_000  # of all letters with one or two of all phones; beyond, "phones" are syllables
 NONE = -1
 
 
@@ -43,12 +44,12 @@ class G2P:
     def of(cls, words: Mapping[str, Sequence[Phones]]) -> G2P | None:
         """Learn from words and their pronunciations; those of more than two phones a letter are passed over.
 
-        None where nothing can be learnt: every word is like that, or there are too many different letters.
+        None where nothing can be learnt: every word is like that, or there are too many different letters or phones.
         """
         entries = [(word, way) for word, ways in words.items() for way in ways if 0 < len(way) <= 2 * len(word)]
         letters = sorted({letter for word, _ in entries for letter in word})
         phones = sorted({phone for _, way in entries for phone in way})
-        if not 0 < len(letters) <= MOST_LETTERS:
+        if not 0 < len(letters) <= MOST_LETTERS or len(letters) * len(phones) ** 2 > MOST_PAIRS:
             return None
         numbers = {letter: i for i, letter in enumerate(letters)}
         spelled = [[numbers[letter] for letter in word] for word, _ in entries]

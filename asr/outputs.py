@@ -36,7 +36,7 @@ class Output:
         self._plain = options.format is None
         self._skip = options.skip_existing
         self._labelled = labelled
-        self._hot_words: str | None = options.hotwords
+        self._read = (options.hotwords, options.manifest)
 
     def wanted(self, recordings: Iterable[Recording | Error]) -> Iterator[Recording | Error]:
         """What is to be transcribed: not what is there; errors in place of what must not be written."""
@@ -49,7 +49,7 @@ class Output:
                 continue
             try:
                 for path in targets:
-                    check_apart(path, [self._hot_words])
+                    check_apart(path, self._read)
                     check_beside(path, recording.path)
                 yield recording
             except Error as error:

@@ -168,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         help="make a language model of the training texts, and keep it if it helps on dev (default), or none",
     )
-    arguments.add_argument("--licence", default="unknown", help="of the data, kept in the model file")
+    arguments.add_argument("--licence", help="of the data, kept in the model file (default: unknown)")
     arguments.add_argument("--strict", action="store_true", help="do not train if any utterance cannot be trained on")
     arguments.add_argument("--resume", action="store_true", help="go on with the run in --out, with its settings")
     return arguments
@@ -186,22 +186,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parts = find_parts(options.data, options.dev)
     if not options.resume:
         configure({}, settings)  # before torch: wrong usage answers at once
-    info = {"data": [short_path(str(source.resolve())) for source in options.data], "licence": options.licence}
+    from asr.training.after import check_finishing, finish
     from asr.training.folder import RunFolder
+    from asr.training.job import check_readable
     from asr.training.workers import joined, leave
 
+    if not options.resume:
+        check_readable(configure({}, settings))  # these before the data, whose look may take long
     folder = RunFolder(options.out)
     inputs = [*options.data, options.dev, *(settings.get(name) for name in ("init", "lexicon", "noise", "rooms"))]
     with joined() as group, alone_in(folder, options.resume, group):
         group.from_leader(lambda: folder.check_apart(inputs))
+        licence = options.licence or "unknown"
         if options.resume:
             config = group.from_leader(lambda: _stored_config(options.out).updated(settings))
+            licence = group.from_leader(lambda: options.licence or folder.read_config().get("licence") or licence)
+            group.from_leader(lambda: check_finishing(folder))
         else:
             config = group.from_leader(lambda: _looked_at(parts, folder, settings, group))
+        info = {"data": [short_path(str(source.resolve())) for source in options.data], "licence": licence}
         fit(parts.train(), parts.dev, options.out, config, info, options.resume, options.strict, group)
     if group.leads:
-        from asr.training.after import finish
-
         finish(folder, parts.train, parts.dev, config.init, options.lm == "auto")
         print(folder.model)
     if group.size > 1:  # torchrun has started it
@@ -225,7 +230,7 @@ def _looked_at(parts: Parts, folder: RunFolder, settings: Mapping[str, object], 
         train = Data.read(parts.train(), normalizer, draft / "train", False, parts.utterances)
         dev = Data.read(parts.dev, normalizer, draft / "dev", True, len(parts.dev)) if parts.dev else None
         found = look(train, dev)
-        found.add(unread(source for source, _ in parts.sources))
+        found.add(unread(source.path for source in parts.sources))
         known, sizes = _shipped_model()
         plan = make_plan(found, settings, workers, known, sizes)
         if case != TrainConfig.case:

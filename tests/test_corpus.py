@@ -285,6 +285,19 @@ def test_a_folder_of_recordings_with_texts(tmp_path: Path) -> None:
     ]
 
 
+def test_linked_folders_are_read_and_each_folder_once(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    for where in (folder / "own", elsewhere):
+        where.mkdir(parents=True)
+        soundfile.write(where / "a.wav", np.zeros(100), 16_000)
+        (where / "a.txt").write_text("hello")
+    (folder / "linked").symlink_to("../elsewhere")
+    (elsewhere / "back").symlink_to(folder)
+    (folder / "own" / "again").symlink_to("../linked")
+    (folder / "nowhere").symlink_to("missing")
+    assert [each.audio.relative_to(folder) for each in read(folder)] == [Path("linked/a.wav"), Path("own/a.wav")]
+
+
 def test_recordings_without_a_text_of_their_own_are_named(tmp_path: Path) -> None:
     for name in ("good.wav", "lonely.wav", "twice.wav", "twice.flac", "latin.wav"):
         _tone(tmp_path / name, 0.1)

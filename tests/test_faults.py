@@ -125,6 +125,17 @@ def test_a_run_killed_twenty_times_at_random_moments_ends_with_the_same_model(fo
     assert_equal_runs(out, whole)
 
 
+def test_ctrl_c_while_the_workers_start(folder: Path, tmp_path: Path) -> None:
+    process = start(folder, tmp_path / "out")
+    for line in process.stderr:
+        if "utterances, " in line and "characters" in line:  # the last line before they start
+            break
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    status, error = finish(process)
+    assert (status, error.splitlines()[-1]) == (130, "interrupted") and "Traceback" not in error
+
+
 def test_a_full_disk_leaves_the_last_good_state(folder: Path, whole: Path) -> None:
     """A limit on the size of files stands for the disk: writing fails in the middle of the state, as it does there."""
     out = folder / "full"

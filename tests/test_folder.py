@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asr import Error
+from asr import Error, load
 from asr.train import main as train
 from asr.training.folder import RunFolder
 
@@ -67,6 +67,39 @@ def test_what_is_read_is_not_replaced_where_a_run_goes_on(data: Path, tmp_path: 
             train(line(data, tmp_path, "--dev", str(dev), "--resume"))
     (tmp_path / "other").rmdir()
     assert contents(tmp_path) == before
+
+
+def test_a_language_model_of_the_users_own_stays(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASR_CACHE", str(data.parent / "cache"))
+    out = tmp_path / "out"
+    assert train([*line(data, out), "--licence", "CC0"]) == 0
+    (out / "result.json").unlink()  # as if it had been stopped before
+    (out / "model.lm").write_bytes(b"theirs")
+    before = contents(out)
+    with pytest.raises(Error, match=r"model\.lm: this run did not make it, .*; move it away first"):
+        train(line(data, out, "--resume"))
+    assert contents(out) == before
+    (out / "model.lm").unlink()
+    assert train(line(data, out, "--resume")) == 0
+    assert load(str(out / "model.safetensors")).info["licence"] == "CC0"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "complaint"),
+    [
+        ("subsampling", 3, "subsampling is 3; it must be one of 2, 4, 8"),
+        ("layers", 0, "layers is 0; it must be at least 1"),
+        ("lexicon", "missing.txt", "lexicon missing.txt"),
+        ("noise", "missing", "noise=missing: expected a folder"),
+        ("rooms", "missing", "rooms=missing: expected a folder"),
+    ],
+)
+def test_wrong_settings_answer_before_the_data_is_looked_at(
+    data: Path, tmp_path: Path, setting: str, value: object, complaint: str
+) -> None:
+    with pytest.raises(Error, match=complaint):
+        train(line(data, tmp_path / "out", **{setting: value}))
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_command_at_a_time(data: Path, tmp_path: Path) -> None:

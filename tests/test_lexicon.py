@@ -59,6 +59,11 @@ def test_a_packed_lexicon_is_the_same(words: dict[str, list[list[str]]]) -> None
     assert Lexicon(Lexicon.of(ways).packed).words == {word: tuple(each) for word, each in ways.items()}
 
 
+def test_what_stands_for_silence_and_noise_is_no_word(tmp_path: Path) -> None:
+    (tmp_path / "lexicon.txt").write_text("<SIL> SIL\n!SIL SIL\n<UNK> SPN\n[noise] NSN\nhello HH AH0 L OW1\n")
+    assert Lexicon.read(str(tmp_path / "lexicon.txt"), Normalizer()).words == {"hello": (("HH", "AH", "L", "OW"),)}
+
+
 def test_a_damaged_lexicon_is_an_error(lexicon: Lexicon) -> None:
     with pytest.raises(Error, match="lexicon of the model is damaged"):
         Lexicon(lexicon.packed[:-9]).phones("cat")

@@ -82,6 +82,7 @@ def test_every_kind_of_trouble_is_found_where_it_is(tmp_path: Path, cache: None)
     usual = _usual(tmp_path)
     shutil.copy(usual[3].audio, tmp_path / "copy.wav")
     shutil.copy(usual[4].audio, tmp_path / "leak.wav")
+    (tmp_path / "headerless.raw").write_bytes(bytes(1000))
     train = [
         *usual,
         Utterance("copy", tmp_path / "copy.wav", usual[3].text.upper() + "!"),
@@ -92,6 +93,7 @@ def test_every_kind_of_trouble_is_found_where_it_is(tmp_path: Path, cache: None)
         _say(tmp_path, "short-text", "y", _speechlike(1.9, 93)),
         _say(tmp_path, "wordless", "...", _speechlike(1.2, 94)),
         _say(tmp_path, "telephone", "alpha bravo z", _speechlike(0.7, 95), rate=8000),
+        Utterance("headerless", tmp_path / "headerless.raw", "alpha bravo w"),
     ]
     dev = [
         Utterance("leak", tmp_path / "leak.wav", usual[4].text),
@@ -100,7 +102,7 @@ def test_every_kind_of_trouble_is_found_where_it_is(tmp_path: Path, cache: None)
     ]
     seen, _ = _look(tmp_path, train, dev)
     assert _found(seen) == {
-        "unreadable audio": {"gone\x1b[31m\n"},
+        "unreadable audio": {"gone\x1b[31m\n", "headerless"},
         "empty text": {"wordless"},
         "repeated": {"copy"},
         "in dev and in training": {"leak"},
@@ -109,11 +111,11 @@ def test_every_kind_of_trouble_is_found_where_it_is(tmp_path: Path, cache: None)
         "much text for its length": {"long-text"},
         "little text for its length": {"short-text"},
     }
-    assert seen.counts == {kind: 1 for kind in _found(seen)}
+    assert seen.counts == {kind: len(names) for kind, names in _found(seen).items()}
     assert seen.texts_in_both == 2
     assert seen.only_in_dev == "kmnuö"
-    assert (seen.dev.speakers, seen.dev.unknown_speakers, seen.train.unreadable) == (1, 2, 1)
-    assert seen.rates == {"16000": 39, "8000": 1, "unknown": 1}
+    assert (seen.dev.speakers, seen.dev.unknown_speakers, seen.train.unreadable) == (1, 2, 2)
+    assert seen.rates == {"16000": 39, "8000": 1, "unknown": 2}
     printed = page(seen, None, "dev: as it was", ["steps=3: enough"])
     for name in ("gone", "wordless", "copy", "leak", "hush", "loud", "long-text", "short-text", "steps=3: enough"):
         assert name in printed

@@ -138,7 +138,14 @@ def test_what_is_neither_folder_nor_manifest_is_an_error(tmp_path, name):
         open_sounds("noise", str(tmp_path / name))
 
 
-@pytest.mark.parametrize("line", [b'{"path": "b.wav"}', b"\xff", b"[]", b"{"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b'{"path": "b.wav"}', b"\xff", b"[]", b"{"),
+        *(b'{"audio_filepath": ["b.wav"]}', b'{"audio_filepath": "b.wav", "duration": "long"}'),
+        b'{"audio_filepath": "b.wav", "offset": -1}',
+    ],
+)
 def test_a_line_that_is_no_recording_is_named(tmp_path, line):
     (tmp_path / "manifest.jsonl").write_bytes(b'{"audio_filepath": "a.wav"}\n\n' + line + b"\n")
     with pytest.raises(Error, match=r"manifest.jsonl, line 3: expected an object with audio_filepath; found "):
@@ -148,7 +155,7 @@ def test_a_line_that_is_no_recording_is_named(tmp_path, line):
 def test_a_manifest_may_name_a_part_of_a_recording(tmp_path):
     samples = np.concatenate([np.full(RATE, 0.5), np.full(RATE, 0.2)])
     soundfile.write(tmp_path / "a.wav", samples, RATE)
-    row = {"audio_filepath": "a.wav", "offset": 1.25, "duration": 0.5}
+    row = {"audio_filepath": "a.wav", "offset": 1.25, "duration": "0.5"}
     (tmp_path / "manifest.jsonl").write_text("\ufeff" + json.dumps(row) + "\n", encoding="utf-8")
     part = open_sounds("noise", str(tmp_path)).reader().draw(np.random.default_rng(1))
     assert len(part) == RATE // 2 and np.allclose(part, 0.2, atol=1e-4)

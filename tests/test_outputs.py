@@ -285,6 +285,18 @@ def test_nothing_beside_a_recording_is_replaced(
     assert transcribing("a.wav", "--format", "txt", "--output-dir", "out") == (0, "", "")
 
 
+def test_the_manifest_is_not_replaced(transcribing: Callable, tmp_path: Path, recordings: list[Path]) -> None:
+    (tmp_path / "wavs").mkdir()
+    shutil.copy(recordings[0], tmp_path / "wavs" / "meeting.wav")
+    table = "audio_filepath\ttext\tid\nwavs/meeting.wav\tmy precious text\tmeeting\n"
+    (tmp_path / "meeting.tsv").write_text(table)
+    line = ("--manifest", tmp_path / "meeting.tsv", "--format", "tsv", "--output-dir")
+    status, out, err = transcribing(*line, tmp_path)
+    assert (status, out) == (1, "") and "meeting.tsv: this file is read, too" in err
+    assert (tmp_path / "meeting.tsv").read_text() == table
+    assert transcribing(*line, tmp_path / "out") == (0, "", "")
+
+
 def test_a_file_that_is_written_takes_the_place_of_what_it_stands_for(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     target, link, pipe = tmp_path / "there" / "target", tmp_path / "link", tmp_path / "pipe"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.corpus import CorpusError, Utterance, write_manifest
+from asr.corpus import CorpusError, Utterance, read, write_manifest
 from asr.training.parts import DEV_UTTERANCES, MOST_OF_ALL, Held, Sizes, find_parts, hold_out
 
 
@@ -118,6 +118,24 @@ def test_the_split_column_comes_first(tmp_path: Path) -> None:
     parts = find_parts([tmp_path / "data.jsonl"], None)
     assert parts.dev and {each.split for each in parts.dev} == {"train"}
     assert len(list(parts.train())) + len(parts.dev) == 40
+
+
+def test_several_sources_may_have_the_same_names(tmp_path: Path) -> None:
+    utterances = _utterances({"a": 10, "b": 10, "c": 10})
+    sources = [tmp_path / name for name in ("x/data.jsonl", "y/data.jsonl", "more.jsonl")]
+    for source in sources:
+        write_manifest(source, utterances)
+    parts = find_parts(sources, None)
+    ids = [each.id for each in [*parts.train(), *parts.dev]]
+    assert parts.dev and len(set(ids)) == len(ids) == 90
+    assert {id.split("/", 1)[0] for id in ids} == {"data", "data~2", "more"}
+    marked = [replace(each, split="dev" if each.speaker == "c" else "train") for each in utterances]
+    for source in sources:
+        write_manifest(source, marked)
+    parts = find_parts(sources, None)
+    write_manifest(tmp_path / "dev.jsonl", parts.dev)
+    assert [each.id for each in read(tmp_path / "dev.jsonl")] == [each.id for each in parts.dev]
+    assert len(parts.dev) == 30 and len(list(parts.train())) == 60
 
 
 def test_a_dev_set_that_is_given_or_refused(manifest: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from asr.recognizer import Recognizer
 from asr.score import word_counts
 from asr.text import Normalizer, Units
 from asr.training.cache import AudioCache, open_cache
-from asr.training.folder import RunFolder
+from asr.training.folder import SUPPORTED, RunFolder
 from asr.training.store import caches_folder
 
 RESULT, REPORT = "result.json", "report.html"
@@ -59,6 +59,16 @@ class Helper:
     errors: int
 
 
+def check_finishing(folder: RunFolder) -> None:
+    """See that nothing is in the way of `finish`.
+
+    Raises:
+        RunError: a language model that the run has not made.
+    """
+    if not (folder.path / RESULT).is_file():
+        folder.check_language_model()
+
+
 def finish(
     folder: RunFolder, train: Callable[[], Iterator[Utterance]], dev: Sequence[Utterance], init: str, with_lm: bool
 ) -> None:
@@ -74,7 +84,8 @@ def finish(
     """
     if (folder.path / RESULT).is_file():
         return
-    lm_path = folder.model.with_suffix(".lm")
+    check_finishing(folder)
+    lm_path = folder.language_model
     lm_path.unlink(missing_ok=True)  # of an earlier time
     if not dev:
         _say("no dev set: no figures, and no language model, since nothing could tell whether it helps")
@@ -85,6 +96,7 @@ def finish(
     write_manifest(manifest, dev)
     best = _best_helper(stored, train, dev, init) if with_lm else None
     if best:
+        folder.record(**{SUPPORTED: best.what})
         replace(best.model, info={**best.model.info, "search": asdict(best.settings)}).save(lm_path)
     greedy, found = stored.info["dev"], _evaluated(folder, manifest, best is not None)
     if best and found["errors"] >= greedy["errors"]:  # an evaluation leaves silences out, which may turn a close call

@@ -47,7 +47,7 @@ WRITTEN = (  # by a run, its state apart
     *("dev.jsonl", MODEL, "curves.png", "dev_manifest.jsonl", "model.lm", "report.html", "result.json"),
 )
 SAVED = "saved"  # the field of config.json that says that there has been a state
-SIGNS = {"look.json": "reasons", "config.json": "settings"}  # file -> a field by which one knows that a run began here
+SUPPORTED = "language_model"  # the one that says that the run has made a model.lm
 
 
 class RunError(Error):
@@ -89,6 +89,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.model = path / MODEL
+        self.language_model = self.model.with_suffix(".lm")
         self.state = path / STATE
 
     @contextmanager
@@ -123,7 +124,7 @@ class RunFolder:
         """
         if self._begun() and not self._has_saved():
             return
-        if found := self._there(WRITTEN):
+        if found := [path for path in self._there(WRITTEN) if not self._is_look(path)]:
             names = ", ".join(path.name for path in found)
             raise RunError(
                 f"{self.path} has files that a run would replace, and none that it could go on from ({STATE}): "
@@ -139,6 +140,17 @@ class RunFolder:
         for path in self._there((STATE, *WRITTEN)):
             command.check_apart(path, inputs)
 
+    def check_language_model(self) -> None:
+        """See that a language model beside the model is the run's own, which it may replace.
+
+        Raises:
+            RunError: it is not.
+        """
+        if self.language_model.is_file() and SUPPORTED not in self.read_config():
+            raise RunError(
+                f"{self.language_model}: this run did not make it, and would replace it at its end; move it away first"
+            )
+
     def _there(self, names: Iterable[str]) -> list[Path]:
         return [path for name in names for path in sorted(self.path.glob(name))]
 
@@ -147,14 +159,18 @@ class RunFolder:
         return (self.path / "config.json").is_file() and SAVED in self.read_config()
 
     def _begun(self) -> bool:
-        for name, field in SIGNS.items():
-            try:
-                found = json.loads((self.path / name).read_bytes())
-            except (OSError, ValueError):
-                continue
-            if isinstance(found, dict) and field in found:
-                return True
-        return False
+        return self._has_field("config.json", "settings")
+
+    def _is_look(self, path: Path) -> bool:
+        """Whether it is all that a command has left that was stopped after its look at the data."""
+        return path.name == "look.json" and self._has_field(path.name, "reasons")
+
+    def _has_field(self, name: str, field: str) -> bool:
+        try:
+            found = json.loads((self.path / name).read_bytes())
+        except (OSError, ValueError):
+            return False
+        return isinstance(found, dict) and field in found
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, beside its place, then renamed."""

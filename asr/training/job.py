@@ -22,7 +22,7 @@ from asr.training.config import TrainConfig, short_path
 from asr.training.dev import DevSet
 from asr.training.folder import RunFolder
 from asr.training.initial import unit_settings
-from asr.training.noise import KINDS, Sounds, open_sounds
+from asr.training.noise import KINDS, Sounds, open_sounds, recordings
 from asr.training.phones import PhoneTargets, write_phones
 from asr.training.prepare import Examples, Transcripts, find_examples, noise_report, report
 from asr.training.store import Entry, Store, caches_folder
@@ -92,7 +92,7 @@ def make_job(
     _print(found.left_out(config.units))
     if group.leads:
         began_with = {"settings": dataclasses.asdict(config), "data": found.learned(), "dev": found.chosen_by()}
-        folder.settle({**began_with, "origin": origin}, resume)
+        folder.settle({**began_with, "origin": origin, "licence": info.get("licence")}, resume)
         if lexicon:
             folder.write_lexicon(lexicon)
         folder.write_lines("data_report.jsonl", map(vars, found.examples.problems()))
@@ -235,6 +235,20 @@ def _check_chosen(config: TrainConfig, known: float) -> None:
     if config.lexicon != config.init:
         raise Error(f"{why}; name one of their language, or none")
     _print([f"no phones are learnt: {why}"])
+
+
+def check_readable(config: TrainConfig) -> None:
+    """See that the sizes fit one another, and that the lexicon, noises and rooms that are set can be read.
+
+    Raises:
+        asr.Error: says which setting is wrong.
+    """
+    config.model(2, FeatureConfig().n_mels)
+    if config.lexicon:
+        _open_lexicon(config.lexicon, Normalizer(config.case))
+    for setting in KINDS:
+        if source := getattr(config, setting):
+            recordings(setting, Path(source))
 
 
 def _open_all_sounds(config: TrainConfig) -> dict[str, Sounds]:

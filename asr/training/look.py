@@ -223,7 +223,7 @@ def _rates(files: set[Path]) -> dict[str, int]:
     for path in files:
         try:
             counts[str(soundfile.info(path).samplerate)] += 1
-        except (soundfile.SoundFileError, OSError):
+        except (soundfile.SoundFileError, OSError, TypeError):  # TypeError: samples without a header, by their name
             counts["unknown"] += 1
     return dict(counts.most_common())
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from asr import Error
-from asr.corpus import Utterance, audio_files
+from asr.corpus import Utterance, audio_files, seconds_of, string_of
 from asr.training.cache import AudioCache, CacheReader, open_cache
 from asr.training.store import caches_folder
 
@@ -63,20 +63,25 @@ def open_sounds(setting: str, source: str) -> Sounds | None:
     """
     if not source:
         return None
-    recordings = _recordings(setting, Path(source))
-    cache = open_cache(recordings, caches_folder())
+    found = recordings(setting, Path(source))
+    cache = open_cache(found, caches_folder())
     reader = cache.reader()
-    silent = {i: "silent" for i in range(len(recordings)) if i not in cache.errors and not reader[i].any()}
+    silent = {i: "silent" for i in range(len(found)) if i not in cache.errors and not reader[i].any()}
     unusable = {**cache.errors, **silent}
     for i, why in sorted(unusable.items()):
-        print(f"{setting}: {recordings[i].audio} is left out: {why}", file=sys.stderr)
-    numbers = tuple(i for i in range(len(recordings)) if i not in unusable)
+        print(f"{setting}: {found[i].audio} is left out: {why}", file=sys.stderr)
+    numbers = tuple(i for i in range(len(found)) if i not in unusable)
     if not numbers:
         raise Error(f"{setting}={source}: expected recordings; found none that can be read and is not silent")
     return Sounds(cache, numbers)
 
 
-def _recordings(setting: str, source: Path) -> list[Utterance]:
+def recordings(setting: str, source: Path) -> list[Utterance]:
+    """The recordings that a setting names; arguments as in `open_sounds`.
+
+    Raises:
+        asr.Error: nothing there, or a manifest with bad lines.
+    """
     manifest = source / "manifest.jsonl" if source.is_dir() else source
     if manifest.is_file() and manifest.suffix == ".jsonl":
         return [recording for recording in listed(setting, manifest) if recording.split not in HELD_OUT]
@@ -90,7 +95,7 @@ def listed(setting: str, manifest: Path) -> Iterator[Utterance]:
     """The recordings that a manifest (.jsonl) has for a setting, of all splits, without texts.
 
     Raises:
-        asr.Error: a line is not an object with audio_filepath.
+        asr.Error: a line is not an object with audio_filepath, or has something else where text or seconds belong.
     """
     with manifest.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -98,13 +103,14 @@ def listed(setting: str, manifest: Path) -> Iterator[Utterance]:
                 continue
             try:
                 row = json.loads(line.decode("utf-8-sig"))
-                path = manifest.parent / row["audio_filepath"]
-            except (ValueError, KeyError, TypeError):
-                message = f"line {number}: expected an object with audio_filepath; found {line[:80]!r}"
+                path = manifest.parent / string_of(row, "audio_filepath", required=True)
+                kind, split = (string_of(row, key) for key in ("kind", "split"))
+                duration, offset = (seconds_of(row, key) for key in ("duration", "offset"))
+            except (ValueError, AttributeError) as error:  # AttributeError: no object
+                message = f"line {number}: expected an object with audio_filepath; found {line[:80]!r} ({error})"
                 raise Error(f"{manifest}, {message}") from None
-            if (row.get("kind") or "noise") == KINDS[setting]:
-                offset = row.get("offset") or 0.0
-                yield Utterance(str(path), path, "", row.get("duration"), split=row.get("split"), offset=offset)
+            if (kind or "noise") == KINDS[setting]:
+                yield Utterance(str(path), path, "", duration, split=split, offset=offset or 0.0)
 
 
 def add_noise(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr import corpus
@@ -41,17 +41,40 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A manifest or folder that `asr.train` was given.
+
+    Args:
+        prefix: what ids get in front where there are several sources, whose ids may be the same.
+        split: what is trained on; None: all of it.
+    """
+
+    path: Path
+    prefix: str = ""
+    split: str | None = None
+
+    def stream(self) -> Iterator[Utterance]:
+        """All utterances, of every split.
+
+        Raises:
+            CorpusError: bad lines.
+        """
+        for utterance in corpus.stream(self.path):
+            yield replace(utterance, id=self.prefix + utterance.id) if self.prefix else utterance
+
+
+@dataclass(frozen=True)
 class Parts:
     """The training and the dev part of what `asr.train` was given.
 
     Args:
-        sources: manifests and folders, with the split that is used of each; None: all of it.
+        sources: whose splits are used.
         dev: chooses the best model; may be empty.
         held: what of the sources is not trained on.
         utterances: how many there are in the sources' splits, those that are held out among them.
     """
 
-    sources: tuple[tuple[Path, str | None], ...]
+    sources: tuple[Source, ...]
     dev: list[Utterance]
     held: Held
     utterances: int
@@ -104,14 +127,14 @@ def find_parts(data: Sequence[Path], dev: str | None) -> Parts:
     """
     sizes = Sizes()
     sources, devs = [], []
-    for source in data:
+    for source in _named(data):
         split, found = _look_through(source, "train", sizes)
-        sources.append((source, split))
+        sources.append(replace(source, split=split))
         devs += found
     if dev == "none":
         return Parts(tuple(sources), [], Held("no dev set: the newest model is kept"), sizes.total)
     if dev is not None:
-        split, _ = _look_through(Path(dev), "dev", Sizes())
+        split, _ = _look_through(Source(Path(dev)), "dev", Sizes())
         return Parts(tuple(sources), corpus.read(dev, split), Held(f"dev: {dev}"), sizes.total)
     if devs:
         return Parts(tuple(sources), devs, Held("dev: as the data's column 'split' says"), sizes.total)
@@ -122,12 +145,22 @@ def find_parts(data: Sequence[Path], dev: str | None) -> Parts:
     return Parts(tuple(sources), found, held, sizes.total)
 
 
-def _stream(sources: Sequence[tuple[Path, str | None]]) -> Iterator[Utterance]:
-    for source, split in sources:
-        yield from corpus.stream(source, split)
+def _named(data: Sequence[Path]) -> Iterator[Source]:
+    """The sources, with their names before the ids where there are several: all may have a 001.wav."""
+    names: Counter[str] = Counter()
+    for path in data:
+        name = path.resolve().stem
+        names[name] += 1
+        again = f"~{names[name]}" * (names[name] > 1)  # train.jsonl of two folders
+        yield Source(path, f"{name}{again}/" * (len(data) > 1))
 
 
-def _look_through(source: Path, split: str, sizes: Sizes) -> tuple[str | None, list[Utterance]]:
+def _stream(sources: Sequence[Source]) -> Iterator[Utterance]:
+    for source in sources:
+        yield from (each for each in source.stream() if source.split in (None, each.split))
+
+
+def _look_through(source: Source, split: str, sizes: Sizes) -> tuple[str | None, list[Utterance]]:
     """Check all of a source, and find which part of it is meant and its dev set.
 
     Args:
@@ -140,7 +173,7 @@ def _look_through(source: Path, split: str, sizes: Sizes) -> tuple[str | None, l
     """
     splits: set[str | None] = set()
     dev = []
-    for utterance in corpus.stream(source):
+    for utterance in source.stream():
         splits.add(utterance.split)
         if utterance.split == "dev":
             dev.append(utterance)
@@ -150,11 +183,12 @@ def _look_through(source: Path, split: str, sizes: Sizes) -> tuple[str | None, l
         return None, []
     if None in splits:
         raise CorpusError(
-            f"{source}: some utterances have a split and others none; give all of them one (train, dev...), or none"
+            f"{source.path}: some utterances have a split and others none; "
+            "give all of them one (train, dev...), or none"
         )
     if split not in splits:
         names = ", ".join(sorted(map(str, splits)))
-        raise CorpusError(f"{source}: no utterance has the split {split!r}; it has {names}")
+        raise CorpusError(f"{source.path}: no utterance has the split {split!r}; it has {names}")
     return split, dev
 
 

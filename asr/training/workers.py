@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 # glibc gives memory back to the system above these sizes and takes it again, page fault by page fault, in every step.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**26)}
+ASKED = "stop"  # a file: a Ctrl-C or SIGTERM has come
 STOPS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 10.0  # for the other workers to end by themselves when one has failed
 CPU = torch.device("cpu")
@@ -210,11 +211,12 @@ def launch(workers: int, work: Callable[..., None], *arguments: object) -> None:
         torch.multiprocessing.ProcessRaisedException: any other error, with the traceback of the worker that failed.
     """
     with tempfile.TemporaryDirectory() as folder, _environment({**ALLOCATOR, "OMP_NUM_THREADS": "1"}):
-        processes = torch.multiprocessing.start_processes(
-            _worker, (workers, Path(folder), work, arguments), workers, join=False, start_method="spawn"
-        )
+        with _interrupts_ignored():  # by those that start, until they can handle them: a Ctrl-C goes to all
+            processes = torch.multiprocessing.start_processes(
+                _worker, (workers, Path(folder), work, arguments), workers, join=False, start_method="spawn"
+            )
         try:
-            with _stops_passed_on(processes.processes) as asked:
+            with _stops_passed_on(processes.processes, Path(folder)) as asked:
                 _join(processes, asked, Path(folder))
         finally:
             for process in processes.processes:  # alive still after a second interrupt
@@ -233,20 +235,37 @@ def _join(processes: ProcessContext, asked: threading.Event, folder: Path) -> No
 
 
 @contextmanager
-def _stops_passed_on(processes: Sequence[BaseProcess]) -> Iterator[threading.Event]:
-    """While it lasts, the first Ctrl-C or SIGTERM goes to all workers and sets the event; a second one is raised."""
+def _stops_passed_on(processes: Sequence[BaseProcess], folder: Path) -> Iterator[threading.Event]:
+    """While it lasts, the first Ctrl-C or SIGTERM goes to all workers and sets the event; a second one is raised.
+
+    Workers that have not come to handle signals yet find a file in the folder that all share.
+    """
     asked = threading.Event()
 
     def pass_on(*_: object) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
+        (folder / ASKED).touch()
         for process in processes:
             if process.is_alive():
                 os.kill(process.pid, signal.SIGINT)
 
     with _stops_handled(pass_on):
         yield asked
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """While it lasts, Ctrl-C does nothing, also to processes that are started, until they handle it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -301,6 +320,8 @@ def _worker(rank: int, size: int, folder: Path, work: Callable[..., None], argum
     stop = threading.Event()
     for number in STOPS:  # those that the main process passes on, or systemd sends to all processes of a service
         signal.signal(number, _stopper(stop, os.getppid()))
+    if (folder / ASKED).exists():
+        stop.set()
     with _connected(Group(rank, size, rank, device_of(rank), stop), f"file://{folder}/rendezvous") as group:
         try:
             work(group, *arguments)
