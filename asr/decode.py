@@ -137,6 +137,9 @@ class BeamSearch:
         token_words: (V,) where there is no lexicon, the language model's id of each token.
         hot: hot words; of tokens or, for a lexicon of pronunciations, of words.
         names: what the words of such a lexicon are called, by their ids; for those who read hypotheses.
+
+    Attributes:
+        finds_unknown: whether words can come out that the language model does not have, at `unknown_price`.
     """
 
     def __init__(
@@ -159,6 +162,7 @@ class BeamSearch:
             mode = beam.SPELLED if kinds.any() else beam.PRONOUNCED
         self.settings = settings
         self.names = names
+        self.finds_unknown = mode in (beam.TOKENS, beam.SPELLED)
         self._tables = model.tables if model else ngram.NO_TABLES
         self._lexicon = vocabulary.NO_WORDS if lexicon is None else lexicon
         self._hot = vocabulary.NO_WORDS if hot is None else hot

@@ -22,7 +22,7 @@ from asr import __version__, audio, command, corpus, files
 from asr.batching import expected_length
 from asr.corpus import Utterance
 from asr.evaluation import TUNED, Evaluation, Report, Texts, describe
-from asr.groups import by_duration, by_field
+from asr.groups import GroupError, by_duration, by_field
 from asr.hypotheses import (
     Line,
     check_name,
@@ -261,6 +261,8 @@ def _references(options: argparse.Namespace) -> list[Line]:
 def _labels(lines: Sequence[Line], field: str) -> list[str]:
     """The group of each utterance."""
     if field == "duration":
+        if all(line.duration is None for line in lines):
+            raise GroupError("no utterance has a duration to group by; expected seconds in a column 'duration'")
         return by_duration([line.duration for line in lines])
     return by_field(field, [line.fields | ({"speaker": line.speaker} if line.speaker else {}) for line in lines])
 

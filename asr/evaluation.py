@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asr.compare import Comparison, compare
-from asr.groups import score_groups, table
+from asr.groups import interval, score_groups, table
 from asr.hypotheses import Line
 from asr.score import Score, score
 
@@ -119,8 +119,7 @@ class Report:
         if self.tuned:
             lines.append(TUNED)
         if self.without is not None:
-            low, high = self.without.low, self.without.high
-            lines.append(f"without --normalizer: WER {self.without.wer:.2%} (95% interval {low:.2%} to {high:.2%})")
+            lines.append(f"without --normalizer: WER {self.without.wer:.2%} (95% interval {interval(self.without)})")
         if self.comparison is not None:
             lines.append(self.comparison.describe())
         lines += [f"\n{table(name, scores)}" for name, scores in self.groups.items()]
@@ -132,7 +131,7 @@ def describe(result: Evaluation) -> str:
     words, found = result.score.words, result.score
     speed = "" if result.rtf is None else f", real-time factor {result.rtf:.4f}"
     return (
-        f"WER {found.wer:.2%} (95% interval {found.low:.2%} to {found.high:.2%} over {found.interval}), "
+        f"WER {found.wer:.2%} (95% interval {interval(found)} over {found.interval}), "
         f"CER {found.cer:.2%}: {words.errors} errors in {words.reference} words of {found.utterances} utterances "
         f"({words.substitutions} substitutions, {words.deletions} deletions, {words.insertions} insertions){speed}"
     )

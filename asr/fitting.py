@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,7 +38,10 @@ def tune_lm(recognizer: Recognizer, model: Path, lm: str | None, utterances: Seq
     language = NGram.open(path)
     recognizer.search = word_search(recognizer, language, search_settings(language))
     settings = tune(recognizer, _log_probs(recognizer, utterances), _references(recognizer, utterances))
-    kept = {name: value for name, value in language.info.items() if name != "confidence"}  # that of another search
+    kept = dict(language.info)
+    if kept.pop("confidence", None):
+        lost = "confidences fitted to the search before are no longer in it; fit them anew (--calibrate)"
+        print(f"{path}: {lost}", file=sys.stderr)
     replace(language, info={**kept, "search": asdict(settings)}).save(path)
 
 

@@ -283,7 +283,8 @@ def _estimate(options: argparse.Namespace) -> None:
     model = estimate(reader.read(options.text), options.order, **cuts, info=info)
     if model.info["fallback"]:
         orders = ", ".join(map(str, model.info["fallback"]))
-        print(f"too little text to tell the discounts of order {orders}: took the usual ones", file=sys.stderr)
+        why = "too little text, or too many words left out,"
+        print(f"{why} to tell the discounts of order {orders}: took the usual ones", file=sys.stderr)
     _report(reader, options)
     if reader.lexicon and reader.units == "words" and not is_arpa(options.out):
         model = model.said_by(reader.lexicon)

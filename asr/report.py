@@ -70,7 +70,7 @@ def write_report(
 
         chosen = worst([errors_of(each["steps"][0]) for each in data["utterances"]], WORST)
         found = media(recognizer, utterances, chosen)
-    content = page(title, {"facts": facts, **data, "media": found}).encode("utf-8")
+    content = page(title, {"facts": facts, **data, "media": found}).encode("utf-8", "replace")  # a name may be no text
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(content)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 AUDIO_A_MINUTE = 5.0
 
 TEXTS_FOR_CASE = 10_000  # that tell which letters are a pair
+LENGTHS = ("minutes", "steps", "epochs")  # settings that say how long to train
 
 # torch takes seconds to import: what needs it is imported when a run begins, so that wrong usage answers at once.
 
@@ -113,11 +114,14 @@ def _check_folder(folder: RunFolder, resume: bool, group: Group) -> None:
 def configure(given: Mapping[str, object], chosen: Mapping[str, object]) -> TrainConfig:
     """The defaults, changed by what a recipe gives, by the model to start from, by what a user chooses.
 
-    That model gives its sizes and, if it has one, its lexicon.
+    That model gives its sizes and, if it has one, its lexicon. Where a user chooses how long to train, by whatever of
+    `LENGTHS`, what a recipe gives of that does not count.
 
     Raises:
         asr.Error: no such setting, a value that it cannot have, or no such model.
     """
+    if any(name in chosen for name in LENGTHS):
+        given = {name: value for name, value in given.items() if name not in LENGTHS}
     config = TrainConfig().updated(given)
     if init := {**given, **chosen}.get("init"):
         from asr import checkpoint

@@ -38,8 +38,9 @@ def tune(recognizer: Recognizer, log_probs: Sequence[NDArray[np.float32]], refer
     def by_weights(weights: Mapping[str, float]) -> int:
         return errors(replace(search.settings, **weights))
 
-    start = {name: getattr(search.settings, name) for name in STEPS}
-    settings = replace(search.settings, **fewest_errors(by_weights, start, STEPS))
+    steps = {name: step for name, step in STEPS.items() if name != "unknown_price" or search.finds_unknown}
+    start = {name: getattr(search.settings, name) for name in steps}
+    settings = replace(search.settings, **fewest_errors(by_weights, start, steps))
     by_beam = {size: errors(replace(settings, beam_size=size)) for size in BEAMS}
     for size, count in by_beam.items():
         _say(f"beam {size}: {count} word errors")

@@ -8,6 +8,7 @@ not those of other languages.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from asr.text import Normalizer, spell_numbers
@@ -37,19 +38,29 @@ ABBREVIATIONS: Mapping[str, str] = {
     "%": "percent",
 }
 
+_SMALL = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety first second third fourth fifth sixth "
+    "seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth "
+    "nineteenth twentieth thirtieth fortieth fiftieth sixtieth seventieth eightieth ninetieth"
+)
+# As Britons say it, and num2words spells it.
+AND = re.compile(rf"\b(hundred|thousand|million|billion) and (?=(?:{_SMALL.replace(' ', '|')})\b)", re.IGNORECASE)
+
 
 def english(text: str, normalizer: Callable[[str], str]) -> str:
     """A text as English speakers say it, normalised: numbers spelled, abbreviations and the signs & and % read out.
 
     Numbers are those that `asr.text.spell_numbers` spells, each by itself: 21, 10,000, 3.14, 2nd, 1835 as a year;
     others (£5, 007) stay as they are, since they have several readings or none. What the normaliser takes apart is read
-    once more, so that 10-15 and 10 15 are the same; a second time changes nothing.
+    once more, so that 10-15 and 10 15 are the same, and -5 is 5; a second time changes nothing. One hundred and five is
+    one hundred five.
 
     Args:
         text: as published or as recognized; numbers should still have their commas and points.
         normalizer: of the model.
     """
-    return normalizer(_read_out(normalizer(_read_out(text))))
+    return AND.sub(r"\1 ", normalizer(_read_out(normalizer(_read_out(text)))))
 
 
 def _read_out(text: str) -> str:

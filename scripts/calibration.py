@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from asr import audio, command, corpus
+from asr import Error, audio, command, corpus
+from asr.audio import Samples
 from asr.calibrate import Bin, reliability, right_words
+from asr.corpus import Utterance
 from asr.transcript import Transcript
 
 ENOUGH = 100  # words in a bin that counts
@@ -31,10 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments.parse_args(argv)
     recognizer = command.load_model(options)
     utterances = corpus.read(options.manifest)
-    recordings = ((each, [audio.load(each.audio, each.offset, each.duration)]) for each in utterances)
+    lost: list[str] = []
     found = judge(
         (recognizer.normalizer(utterance.text), transcript)
-        for utterance, transcript in recognizer.transcribe_all(recordings)
+        for utterance, transcript in recognizer.transcribe_all(_heard(utterances, lost))
     )
     print("not calibrated" if recognizer.calibration is None else f"fitted to {recognizer.calibration.words} words")
     print("  words  stated    true  difference")
@@ -42,8 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{each.words:7}  {each.stated:6.1%}  {each.true:6.1%}  {each.stated - each.true:+10.1%}")
     words = sum(each.words for each in found)
     right = sum(each.words * each.true for each in found) / max(1, words)
-    print(f"{words} words, {right:.1%} right; largest difference of a bin of {ENOUGH}: {largest(found):.1%}")
-    return 0
+    most = largest(found)
+    shown = f"no bin has {ENOUGH}" if most is None else f"largest difference of a bin of {ENOUGH}: {most:.1%}"
+    print(f"{words} words, {right:.1%} right; {shown}")
+    for message in lost:
+        print(f"error: {message}", file=sys.stderr)
+    return 1 if lost else 0
+
+
+def _heard(utterances: Iterable[Utterance], lost: list[str]) -> Iterator[tuple[Utterance, list[Samples]]]:
+    """Recordings; of one that cannot be read, what is wrong with it."""
+    for each in utterances:
+        try:
+            yield each, [audio.load(each.audio, each.offset, each.duration)]
+        except (Error, OSError) as error:
+            lost.append(f"{each.id}: {error}")
 
 
 def judge(transcripts: Iterable[tuple[str, Transcript]]) -> list[Bin]:
@@ -59,9 +74,9 @@ def judge(transcripts: Iterable[tuple[str, Transcript]]) -> list[Bin]:
     return reliability(np.array(stated), np.array(right, bool))
 
 
-def largest(bins: Sequence[Bin]) -> float:
-    """Largest difference between what is stated and what is true, of bins with enough words."""
-    return max((abs(each.stated - each.true) for each in bins if each.words >= ENOUGH), default=0.0)
+def largest(bins: Sequence[Bin]) -> float | None:
+    """Largest difference between what is stated and what is true, of bins with enough words; None without any."""
+    return max((abs(each.stated - each.true) for each in bins if each.words >= ENOUGH), default=None)
 
 
 if __name__ == "__main__":

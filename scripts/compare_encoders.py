@@ -37,6 +37,8 @@ from scripts.encoder_costs import ENCODERS, Cost, Encoder, base_settings, measur
 from scripts.results import FILE, Result
 from scripts.run_recipe import repeatable
 
+LENGTHS = ("minutes=", "steps=", "epochs=")  # settings that say how long to train
+
 # Training
 
 
@@ -254,6 +256,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     options = parser().parse_args(argv)
+    if options.minutes and any(pair.startswith(LENGTHS) for pair in options.set):
+        raise command.UsageError("all train for as many --minutes; for so many steps or epochs: --minutes 0 with --set")
     out = options.out or Path("data/runs") / f"encoders-{options.recipe}"
     plan = Plan(options.recipe, options.minutes, options.seeds, options.set, out)
     encoders = [ENCODERS[name] for name in options.encoders]

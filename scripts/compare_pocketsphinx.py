@@ -1,7 +1,8 @@
 """Pocketsphinx and a model of this project on the same recordings: `python scripts/compare_pocketsphinx.py`.
 
 By default these are LibriSpeech's dev-clean, AN4's test part, and the dev parts of Common Voice and speechocean762,
-from $ASR_CORPORA. Pocketsphinx runs as it comes (`pip install '.[peers]'`, or --install): its own en-us model,
+the latter by manifest.jsonl in their folders under $ASR_CORPORA; a recipe's run leaves manifests of its parts, which
+--manifests takes. Pocketsphinx runs as it comes (`pip install '.[peers]'`, or --install): its own en-us model,
 dictionary and language model, an utterance at a time, so that it normalises by the mean of the whole utterance (its
 `cmn batch`). Ours gets an utterance at a time, too. Both texts and the reference go through our model's normaliser.
 
@@ -166,7 +167,10 @@ def read(without: Sequence[str]) -> dict[str, list[Utterance]]:
     found = {} if "dev-clean" in without else {"dev-clean": dev_clean()}
     for name, split in PARTS.items():
         if name not in without:
-            found[name] = corpus.read(corpora_folder() / name / "manifest.jsonl", split)
+            try:
+                found[name] = corpus.read(corpora_folder() / name / "manifest.jsonl", split)
+            except corpus.CorpusError as error:
+                raise Error(f"{error}\nLeave it out (--without {name}), or name manifests (--manifests)") from None
     return found
 
 

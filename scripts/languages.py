@@ -27,6 +27,7 @@ sys.path.insert(0, str(PROJECT))  # to run without installing
 from asr import Error, command, corpus
 from asr.files import replacing
 from asr.score import bootstrap_interval, character_counts
+from asr.training.config import parse_settings
 from scripts.synthetic_speech import LANGUAGES, find_espeak, make_corpus
 
 MOST = 0.05  # CER
@@ -115,8 +116,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train(manifest: Path, out: Path, minutes: float, settings: Sequence[str]) -> None:
-    """Train as a user does, go on where that was stopped, or do nothing if it was done before."""
+    """Train as a user does, go on where that was stopped, or do nothing if it was done before.
+
+    Raises:
+        asr.Error: it was done with other minutes or settings.
+    """
+    from asr.training.folder import RunFolder  # brings torch, as above
+
     if (out / "result.json").is_file():
+        stored, wanted = RunFolder(out).read_config()["settings"], {"minutes": minutes, **parse_settings(settings)}
+        if changed := [name for name, value in wanted.items() if stored.get(name) != value]:
+            raise Error(f"{out}: this run was made with other {', '.join(changed)}; choose another folder (--out)")
         return
     resume = ["--resume"] if (out / "state.safetensors").is_file() else []
     pairs = [part for pair in settings for part in ("--set", pair)]

@@ -86,11 +86,11 @@ class Result:
         rows = []
         for split, score in self.scores.items():
             first = not rows
+            rates = f"{100 * score['wer_low']:.1f} to {100 * score['wer_high']:.1f} over {score['interval_over']}"
             cells = (
                 f"`{self.recipe}`" if first else "",
                 scored_on(split, score),
-                f"{score['wer']:.1%} ({100 * score['wer_low']:.1f} to {100 * score['wer_high']:.1f} over "
-                f"{score['interval_over']})",
+                f"{score['wer']:.1%} ({rates if score['wer_low'] < score['wer_high'] else '-'})",
                 f"{score['cer']:.1%}",
                 trained if first else "",
                 f"`{self.command}`" if first else "",
@@ -136,6 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise command.UsageError("--check changes nothing: leave out the runs, or --check")
     kept, readme = PROJECT / "data" / "results", PROJECT / "README.md"
     new = {kept / f"{run.absolute().name}.json": Result.load(run / FILE) for run in options.runs}
+    if len(new) < len(options.runs):
+        raise command.UsageError("results are kept by the names of their runs' folders: expected different names")
     found = {path: Result.load(path) for path in kept.glob("*.json")} | new
     before = readme.read_text(encoding="utf-8")
     after = with_table(before, table(found[path] for path in sorted(found)))

@@ -22,13 +22,16 @@ sys.path.insert(0, str(PROJECT))  # recipes are not in the installed package
 
 import recipes
 from asr import command, load
-from asr.corpus import Utterance, write_manifest
+from asr.corpus import Utterance, read, write_manifest
 from asr.evaluate import Evaluation, describe, evaluate, report_failures
 from asr.train import alone_in, configure, fit
 from asr.training.config import TrainConfig, parse_settings, short_path
 from scripts import results
 
+MANIFESTS = "manifests"  # folder in that of a run
+
 if TYPE_CHECKING:
+    from asr.normalizer import Normalizer
     from asr.training.folder import RunFolder
 
 
@@ -69,11 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     with joined() as group, alone_in(folder, True, group):
         with group.said_once():
             splits = group.host_first(lambda: recipe.read(recipes.corpora_folder(), options))
-        for name, utterances in splits.items():
-            if utterances and group.leads:
-                write_manifest(out / "manifests" / f"{name}.jsonl", utterances)
-        if not arguments.score:
+        if arguments.score:
+            _check_parts(out, splits)
+        else:
+            if group.leads and not folder.state.is_file():
+                _write_manifests(out, splits)
             fit(splits["train"], splits["dev"], out, config, info, resume=True, group=group)
+            if group.leads:
+                _write_manifests(out, splits)  # a run that goes on may find its corpora elsewhere
     if not group.leads:  # torchrun has started it
         leave(0)
     line = repeatable(recipe.name, arguments.set, config, folder.progress().steps)
@@ -100,6 +106,26 @@ def _check_finished(folder: RunFolder, config: TrainConfig) -> None:
         )
 
 
+def _write_manifests(out: Path, splits: Mapping[str, Sequence[Utterance]]) -> None:
+    """What the recipe has read, for `asr.evaluate`."""
+    for name, utterances in splits.items():
+        if utterances:
+            write_manifest(out / MANIFESTS / f"{name}.jsonl", utterances)
+
+
+def _check_parts(out: Path, splits: Mapping[str, Sequence[Utterance]]) -> None:
+    """See that a finished run had the same utterances in every part: the recipe's options may have been others.
+
+    Raises:
+        asr.Error: it had not.
+    """
+    wanted = {name: sorted(each.id for each in utterances) for name, utterances in splits.items() if utterances}
+    had = {path.stem: sorted(each.id for each in read(path)) for path in (out / MANIFESTS).glob("*.jsonl")}
+    if had and had != wanted:
+        other = ", ".join(name for name in sorted(had | wanted) if had.get(name) != wanted.get(name))
+        raise command.UsageError(f"{out}: this run has other utterances as {other}; name its options, too (--set)")
+
+
 def _score(recipe: str, test: str, splits: Mapping[str, Sequence[Utterance]], folder: RunFolder, line: str) -> int:
     """Score a finished run on all splits that it has not learnt from, leave and print what came out; the exit status.
 
@@ -111,7 +137,7 @@ def _score(recipe: str, test: str, splits: Mapping[str, Sequence[Utterance]], fo
     names = [test, *sorted(splits.keys() - {"train", "dev", test})]
     found = {name: evaluate(recognizer, splits[name]) for name in names}
     for name, result in found.items():
-        folder.write_lines(f"{name}.jsonl", _texts(splits[name], result))
+        folder.write_lines(f"{name}.jsonl", _texts(splits[name], result, recognizer.normalizer))
     settings, progress = folder.read_config()["settings"], folder.progress()
     kept = results.Result(
         recipe=recipe,
@@ -132,10 +158,13 @@ def _score(recipe: str, test: str, splits: Mapping[str, Sequence[Utterance]], fo
     return max(report_failures(result) for result in found.values())
 
 
-def _texts(utterances: Sequence[Utterance], result: Evaluation) -> Iterator[dict[str, str | None]]:
-    """What was said and recognized, for `asr.evaluate --hypotheses`."""
+def _texts(
+    utterances: Sequence[Utterance], result: Evaluation, normalizer: Normalizer
+) -> Iterator[dict[str, str | None]]:
+    """What was said and recognized, both in the model's form, for `asr.evaluate --hypotheses`."""
     for utterance, text in zip(utterances, result.texts, strict=True):
-        yield {"id": utterance.id, "reference": utterance.text, "hypothesis": text, "speaker": utterance.speaker}
+        reference = normalizer(utterance.text)
+        yield {"id": utterance.id, "reference": reference, "hypothesis": text, "speaker": utterance.speaker}
 
 
 def _speakers(utterances: Sequence[Utterance]) -> int:

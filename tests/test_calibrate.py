@@ -142,7 +142,9 @@ def test_calibrate_writes_into_the_model_for_greedy_decoding(dev: tuple[Path, Pa
     assert all(0.3 < word.confidence < 0.7 for word in words), "half of the words are wrong, and nothing says which"
 
 
-def test_calibrate_writes_into_the_language_model_for_beam_search(dev: tuple[Path, Path], tmp_path: Path) -> None:
+def test_calibrate_writes_into_the_language_model_for_beam_search(
+    dev: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     model, manifest = dev
     (tmp_path / "text.txt").write_text("\n".join(each.text for each in asr.corpus.read(manifest)), encoding="utf-8")
     lm = tmp_path / "words.lm"
@@ -151,7 +153,9 @@ def test_calibrate_writes_into_the_language_model_for_beam_search(dev: tuple[Pat
     line = ["--model", str(model), "--manifest", str(manifest), "--lm", str(lm)]
     assert evaluate([*line, "--calibrate"]) == 0
     assert asr.load(str(model), lm=str(lm)).calibration.words >= 200
+    capsys.readouterr()
     assert evaluate([*line, "--tune"]) == 0
+    assert "words.lm: confidences fitted to the search before are no longer in it" in capsys.readouterr().err
     assert asr.load(str(model), lm=str(lm)).calibration is None, "what was fitted to other weights is gone"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -250,6 +252,10 @@ def test_a_field_that_nothing_has_is_an_error_before_the_work(
     corpus.write_manifest(tmp_path / "m.jsonl", utterances)
     with pytest.raises(asr.Error, match=r"no utterance has a field 'room'.*found: speaker, and duration"):
         evaluate.main(["--model", "no such model", "--manifest", str(tmp_path / "m.jsonl"), "--by", "room"])
+    (tmp_path / "texts.jsonl").write_text('{"id": "a", "text": "one"}\n')
+    line = ["--hypotheses", str(tmp_path / "texts.jsonl"), "--references", str(tmp_path / "texts.jsonl")]
+    with pytest.raises(asr.Error, match="no utterance has a duration to group by"):
+        evaluate.main([*line, "--by", "duration"])
 
 
 def test_written_forms_show_their_effect(
@@ -336,7 +342,7 @@ def test_a_comparison_for_people(tmp_path: Path, capsys: pytest.CaptureFixture) 
     arguments = ["--references", str(lines_of(tmp_path / "said.jsonl", **right)), "--hypotheses", str(bad)]
     assert evaluate.main([*arguments, "--compare", str(good)]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("WER 40.00% (95% interval 40.00% to 40.00% over utterances), CER")
+    assert first.startswith("WER 40.00% (95% interval - over utterances), CER")
     assert second.startswith(f"{good} is better: WER 40.00% ({bad}) and 1.00% ({good}), difference +39.00 points (95%")
 
 
@@ -404,6 +410,23 @@ def test_a_report_that_fails_costs_no_figures(said: Path, tmp_path: Path, capsys
     with pytest.raises(OSError, match="No space left"):
         evaluate.main(list(map(str, arguments)))
     assert json.loads(capsys.readouterr().out)["wer"] == 0
+
+
+def test_a_name_that_is_no_text(said: Path, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff.jsonl"))
+    try:
+        shutil.copy(said, odd)
+    except OSError:
+        pytest.skip("this file system wants names of text")
+    line = ["--hypotheses", said, "--references", odd, "--report", tmp_path / "r.html"]
+    assert evaluate.main(list(map(str, line))) == 0
+    assert "<title>odd?</title>" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_one_utterance_has_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": "a", "reference": "one two", "hypothesis": "one too"}\n')
+    assert evaluate.main(["--hypotheses", str(tmp_path / "a.jsonl")]) == 0
+    assert capsys.readouterr().out.startswith("WER 50.00% (95% interval - over utterances), ")
 
 
 def test_texts_alone_need_no_torch(said: Path) -> None:

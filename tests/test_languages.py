@@ -105,6 +105,8 @@ def test_from_words_to_a_figure(espeak: None, tmp_path: Path) -> None:
     for each in utterances:
         assert soundfile.info(each.audio).duration == pytest.approx(each.duration, abs=1e-3)
 
+    changed = _run("ko", "--sentences", 12, "--minutes", 1, "--out", out, *settings)
+    assert changed.returncode == 1 and "this run was made with other minutes; choose another folder" in changed.stderr
     written = {path: path.stat().st_mtime_ns for path in (out / "ko").rglob("*") if path.is_file()}
     again = _run(*line, ASR_CACHE=str(tmp_path / "cache"))
     assert again.returncode == 1 and again.stdout == done.stdout and "step" not in again.stderr

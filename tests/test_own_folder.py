@@ -201,7 +201,8 @@ def run(shipped_model: Path, tmp_path: Path) -> tuple[RunFolder, list[Utterance]
     found = evaluate(load("en", lm="none"), dev)
     info = {**stored.info, "dev": found.score.to_dict()}
     checkpoint.save(folder.model, checkpoint.Checkpoint(**{**vars(stored), "info": info}))
-    rows = zip([each.id for each in dev], [each.text for each in dev], found.texts, strict=True)
+    columns = ([each.id for each in dev], [each.text for each in dev], found.texts, [each.speaker for each in dev])
+    rows = zip(*columns, strict=True)
     folder.write_lines("dev.jsonl", [dict(zip(DEV_COLUMNS, row, strict=True)) for row in rows])
     return folder, dev
 

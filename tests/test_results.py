@@ -145,6 +145,15 @@ def test_a_newer_run_of_the_same_folder_takes_the_place_of_the_older(checkout: P
     assert rows.count("`yesno`") == 1 and "seed 7" in rows and "seed 1" not in rows
 
 
+def test_folders_of_the_same_name_are_not_mixed_up(checkout: Path, tmp_path: Path) -> None:
+    folders = []
+    for where in (tmp_path / "a", tmp_path / "b"):
+        where.mkdir()
+        folders.append(run_folder(where, "yesno", YES))
+    done = results(checkout, *folders)
+    assert done.returncode == 2 and "expected different names" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -15,6 +15,7 @@ import pytest
 
 import recipes
 from asr.checkpoint import load
+from asr.train import configure
 from asr.training.config import TrainConfig
 from scripts.results import Result
 from scripts.run_recipe import repeatable
@@ -97,6 +98,35 @@ def test_a_run_of_older_code_is_scored_as_it_is(
         f"other settings; name them: --set dropout={recipes.find('yesno').settings['dropout']} --set seed=5"
         in done.stderr
     )
+
+
+def test_a_run_with_other_parts_is_neither_scored_nor_changed(
+    corpora: Path, finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """As under another option of the recipe: its test part is another one."""
+    out = shutil.copytree(finished[0], tmp_path / "other")
+    manifest = out / "manifests" / "test.jsonl"
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[1:]))
+    before = {path: path.read_bytes() for path in (out / "result.json", manifest)}
+    done = run_recipe(corpora, out, *TINY, "seed=5", options=["--score"])
+    assert done.returncode == 2 and "this run has other utterances as test; name its options" in done.stderr
+    done = run_recipe(corpora, out, *TINY, "seed=6")
+    assert done.returncode == 1 and "this run began with other seed" in done.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_a_user_says_of_the_length_counts() -> None:
+    given = {"minutes": 90.0, "steps": 9, "hidden": 8}
+    for chosen, expected in (
+        ({"steps": 5}, (0, 5)),
+        ({"epochs": 2.0}, (0, 0)),
+        ({"minutes": 1.0}, (1, 0)),
+        ({"minutes": 0.0, "steps": 5}, (0, 5)),
+        ({"hidden": 16}, (90, 9)),
+    ):
+        found = configure(given, chosen)
+        assert (found.minutes, found.steps) == expected
+    assert configure(given, {"epochs": 2.0}).epochs == 2
 
 
 def test_only_a_finished_run_can_be_scored(corpora: Path, tmp_path: Path) -> None:

@@ -205,7 +205,8 @@ def test_the_best_model_is_kept_with_its_origin(speech, trained):
     assert info["data"] == [f"{speech.name}/train.jsonl"] and info["licence"] == "unknown" and info["utterances"] == 30
     assert info["settings"] == dataclasses.asdict(TrainConfig(**WITH_DEV))
     lines = [json.loads(line) for line in (out / "dev.jsonl").read_text().splitlines()]
-    assert [line["reference"] for line in lines] == [u.text for u in read(speech / "dev.jsonl")]
+    assert [line["reference"] for line in lines] == [Normalizer()(u.text) for u in read(speech / "dev.jsonl")]
+    assert [line["speaker"] for line in lines] == [u.speaker for u in read(speech / "dev.jsonl")]
     assert {line["hypothesis"] for line in lines if line["reference"] == "ab cd ef"} == {""}
 
 

@@ -17,6 +17,9 @@ from asr.written import ABBREVIATIONS, english
         ("Dr Smith, Jr., and Mrs. Smith", "doctor smith junior and missus smith"),
         ("In 1835; 10,000 men (the 2nd army).", "in eighteen thirty five ten thousand men the second army"),
         ("3.14", "three point one four"),
+        ("105 of 1,012 and 3", "one hundred five of one thousand twelve and three"),
+        ("a hundred and five, two hundred and some", "a hundred five two hundred and some"),
+        ("-5", "five"),
         ("50% of AT&T, etc.", "fifty percent of at and t et cetera"),
         ("£5 and 007", "£5 and 007"),  # nothing is guessed
         ("10-15 at 3:15", "ten fifteen at three fifteen"),
@@ -30,6 +33,7 @@ def test_what_is_written_becomes_what_is_said(written: str, said: str) -> None:
 
 
 def test_the_models_normaliser_comes_last() -> None:
+    assert english("one hundred and five", Normalizer(case="upper")) == "ONE HUNDRED FIVE"
     assert english("mr. O’Neil's 2 dogs", Normalizer(case="upper")) == "MISTER O'NEIL'S TWO DOGS"
 
 

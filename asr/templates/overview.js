@@ -57,7 +57,7 @@ function headline(system, i, systems) {
     el(
       "p",
       { class: "interval" },
-      `95% interval ${percent(system.wer_low)} to ${percent(system.wer_high)}, over ${system.interval_over}`,
+      `95% interval ${interval(system)}, over ${system.interval_over}`,
     ),
     el("div", { class: "scale", "aria-hidden": "true" }, "0", bar(system, most, i), percent(most, 0)),
     el(

@@ -38,7 +38,7 @@ BAD_STEPS = 5  # steps in a row with a loss that is not finite before training s
 BLANKS_ARE_NORMAL = 0.3  # share of the run in which blank-only output is no reason to worry
 HEARD = 8  # training utterances that are listened to for blank-only output where there is no dev set
 NEW_NAMED = 40  # tensors and tokens that are named where a run starts from a model
-DEV_COLUMNS = ("id", "reference", "hypothesis")  # of dev.jsonl
+DEV_COLUMNS = ("id", "reference", "hypothesis", "speaker")  # of dev.jsonl, texts in the model's form
 BLANK_ONLY = (
     "warning: the output is only blanks. CTC models begin so, but by now letters should come: train longer (more "
     "epochs), with smaller batches (batch_seconds), another learning_rate (half, double), or less subsampling; and "
@@ -326,7 +326,8 @@ class Trainer:
         self._say(f"step {self.progress.step}: dev WER {result.wer:.2%} CER {result.cer:.2%}{mark}")
         self._warn_of_blanks(texts)
         if is_best:
-            rows = zip(self.job.dev.ids, self.job.dev.references, texts, strict=True)
+            dev, references = self.job.dev, map(self.job.normalizer, self.job.dev.references)
+            rows = zip(dev.ids, references, texts, dev.speakers, strict=True)
             self.folder.write_lines("dev.jsonl", (dict(zip(DEV_COLUMNS, row, strict=True)) for row in rows))
             self._save_model({"step": self.progress.step, "dev": result.to_dict()})
         if self.progress.early:
