@@ -201,6 +201,7 @@ def run(shipped_model: Path, tmp_path: Path) -> tuple[RunFolder, list[Utterance]
     found = evaluate(load("en", lm="none"), dev)
     info = {**stored.info, "dev": found.score.to_dict()}
     checkpoint.save(folder.model, checkpoint.Checkpoint(**{**vars(stored), "info": info}))
+    folder.write_text("config.json", "{}\n")
     columns = ([each.id for each in dev], [each.text for each in dev], found.texts, [each.speaker for each in dev])
     rows = zip(*columns, strict=True)
     folder.write_lines("dev.jsonl", [dict(zip(DEV_COLUMNS, row, strict=True)) for row in rows])
@@ -221,7 +222,8 @@ def test_a_language_model_is_kept_if_it_helps(run, cache: None, capsys: pytest.C
 
 def test_a_language_model_that_does_not_help_is_not_kept(run, cache: None, capsys: pytest.CaptureFixture) -> None:
     folder, dev = run
-    (folder.path / "model.lm").write_bytes(b"of an earlier time")
+    folder.record(language_model="of an earlier time, when this was stopped")
+    (folder.path / "model.lm").write_bytes(b"as far as it had come")
     finish(folder, _said(["qqqq zzzz xxxx vvvv"] * 30), dev, "", True)
     assert not (folder.path / "model.lm").exists()
     assert json.loads((folder.path / "result.json").read_text(encoding="utf-8"))["dev"]["lm"] is None
