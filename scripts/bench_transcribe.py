@@ -70,9 +70,9 @@ class Joined:
     apart: Score
     cut: Score
     uncut: Score
-    confidence: float
+    confidence: float | None
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float | None]:
         """Rates as fractions."""
         rates = {name: getattr(self, name).wer for name in ("apart", "cut", "uncut")}
         return {"audio_seconds": self.audio_seconds, **rates, "confidence": self.confidence}
@@ -127,10 +127,12 @@ class TranscribeFigures:
                 f"than it was spoken, {length.peak_mib:.0f} MiB"
             )
         for decoder, found in self.joined.items():
+            within = "too few words to judge confidences by"
+            if found.confidence is not None:
+                within = f"confidences within {100 * found.confidence:.1f} points"
             lines.append(
                 f"{found.audio_seconds / 60:.0f} minutes of utterances, {decoder}: WER {found.apart.wer:.2%} apart, "
-                f"{found.cut.wer:.2%} joined, {found.uncut.wer:.2%} joined and not cut; confidences within "
-                f"{100 * found.confidence:.1f} points"
+                f"{found.cut.wer:.2%} joined, {found.uncut.wer:.2%} joined and not cut; {within}"
             )
         for words, error in self.word_times.items():
             lines.append(

@@ -148,7 +148,10 @@ def test_estimate(name: str, text: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert run("estimate", text, "--out", tmp_path / name, "--order", 2, "--language", "en") == 0
     printed = capsys.readouterr()
     assert re.fullmatch(rf"{re.escape(str(tmp_path / name))}: 11 1-grams, 15 2-grams; 0\.0 MB\n", printed.out)
-    assert printed.err == "too little text to tell the discounts of order 1, 2: took the usual ones\n"
+    assert (
+        printed.err
+        == "too little text, or too many words left out, to tell the discounts of order 1, 2: took the usual ones\n"
+    )
     expected, model = estimate([sentence.split() for sentence in SENTENCES], 2), open_lm(tmp_path / name)
     assert model.words == expected.words
     for sentence in SENTENCES:
