@@ -38,11 +38,11 @@ def tune_lm(recognizer: Recognizer, model: Path, lm: str | None, utterances: Seq
     language = NGram.open(path)
     recognizer.search = word_search(recognizer, language, search_settings(language))
     settings = tune(recognizer, _log_probs(recognizer, utterances), _references(recognizer, utterances))
-    kept = dict(language.info)
-    if kept.pop("confidence", None):
+    kept = {name: value for name, value in language.info.items() if name != "confidence"}  # that of another search
+    replace(language, info={**kept, "search": asdict(settings)}).save(path)
+    if "confidence" in language.info:
         lost = "confidences fitted to the search before are no longer in it; fit them anew (--calibrate)"
         print(f"{path}: {lost}", file=sys.stderr)
-    replace(language, info={**kept, "search": asdict(settings)}).save(path)
 
 
 def calibrate_words(recognizer: Recognizer, model: Path, lm: str | None, utterances: Sequence[Utterance]) -> None:

@@ -188,15 +188,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if settings.get("init") == "none":
         settings["init"] = ""
     parts = find_parts(options.data, options.dev)
-    if not options.resume:
-        configure({}, settings)  # before torch: wrong usage answers at once
+    wanted = None if options.resume else configure({}, settings)  # before torch: wrong usage answers at once
     from asr.training.after import check_finishing, finish
     from asr.training.folder import RunFolder
     from asr.training.job import check_readable
     from asr.training.workers import joined, leave
 
-    if not options.resume:
-        check_readable(configure({}, settings))  # these before the data, whose look may take long
+    if wanted:
+        check_readable(wanted)  # before the data is looked at, which may take long
     folder = RunFolder(options.out)
     inputs = [*options.data, options.dev, *(settings.get(name) for name in ("init", "lexicon", "noise", "rooms"))]
     with joined() as group, alone_in(folder, options.resume, group):

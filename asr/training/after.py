@@ -32,7 +32,7 @@ from asr.recognizer import Recognizer
 from asr.score import word_counts
 from asr.text import Normalizer, Units
 from asr.training.cache import AudioCache, open_cache
-from asr.training.folder import SUPPORTED, RunFolder
+from asr.training.folder import MADE_LM, RunFolder
 from asr.training.store import caches_folder
 
 RESULT, REPORT = "result.json", "report.html"
@@ -96,7 +96,7 @@ def finish(
     write_manifest(manifest, dev)
     best = _best_helper(stored, train, dev, init) if with_lm else None
     if best:
-        folder.record(**{SUPPORTED: best.what})
+        folder.record(**{MADE_LM: best.what})
         replace(best.model, info={**best.model.info, "search": asdict(best.settings)}).save(lm_path)
     greedy, found = stored.info["dev"], _evaluated(folder, manifest, best is not None)
     if best and found["errors"] >= greedy["errors"]:  # an evaluation leaves silences out, which may turn a close call

@@ -47,7 +47,7 @@ WRITTEN = (  # by a run, its state apart
     *("dev.jsonl", MODEL, "curves.png", "dev_manifest.jsonl", "model.lm", "report.html", "result.json"),
 )
 SAVED = "saved"  # the field of config.json that says that there has been a state
-SUPPORTED = "language_model"  # the one that says that the run has made a model.lm
+MADE_LM = "language_model"  # the one that says that the run has made a model.lm
 
 
 class RunError(Error):
@@ -146,7 +146,7 @@ class RunFolder:
         Raises:
             RunError: it is not.
         """
-        if self.language_model.is_file() and SUPPORTED not in self.read_config():
+        if self.language_model.is_file() and MADE_LM not in self.read_config():
             raise RunError(
                 f"{self.language_model}: this run did not make it, and would replace it at its end; move it away first"
             )
