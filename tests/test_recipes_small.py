@@ -82,6 +82,23 @@ def test_mini_librispeech_from_its_archives(
     assert all_decode(splits)
 
 
+def test_digits_of_a_speaker_who_is_not_heard_in_training(tmp_path: Path) -> None:
+    folder = tmp_path / "fsdd"
+    folder.mkdir()
+    names = [f"3_{speaker}_{take}" for speaker in ("theo", "george", "lucas") for take in (4, 5, 10)]
+    for name in names:
+        (folder / f"{name}.wav").write_bytes(sound(f"{name}.wav"))
+    splits = read("digits", tmp_path, unheard="theo")
+    assert {name: {each.id for each in part} for name, part in splits.items()} == {
+        "test": {"3_theo_4", "3_theo_5", "3_theo_10"},
+        "dev": {"3_george_5", "3_lucas_5"},
+        "train": {"3_george_10", "3_lucas_10"},
+    }
+    assert all(each.split == name for name, part in splits.items() for each in part)
+    with pytest.raises(Error, match=r"unheard=ann: there is no such speaker; there are george, lucas, theo"):
+        read("digits", tmp_path, unheard="ann")
+
+
 def test_audio_is_found_whatever_its_extension(tmp_path: Path) -> None:
     # A transcoded copy works, and of two formats of one recording the first by name is taken.
     folder = tmp_path / "fsdd"
