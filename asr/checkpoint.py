@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,7 @@ class Checkpoint:
         info: where it came from: data, licence, training settings, results. JSON types only.
         phones: names of the phones that it tells beside the tokens, "" for the blank first; none where it tells none.
         lexicon: by which it learnt them.
+        log_priors: of its tokens, then of its phones, see `asr.priors`; none in files of older code.
     """
 
     model: ModelConfig
@@ -53,6 +55,7 @@ class Checkpoint:
     info: dict[str, object] = field(default_factory=dict)
     phones: tuple[str, ...] = ()
     lexicon: Lexicon | None = None
+    log_priors: tuple[float, ...] = ()
 
     def acoustic_model(self) -> AcousticModel:
         """The model with its weights in fp32, ready for inference."""
@@ -81,6 +84,7 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint, half: bool = Fals
         "normalizer": checkpoint.normalizer.to_dict(),
         "info": checkpoint.info,
         "phones": checkpoint.phones,
+        "log_priors": checkpoint.log_priors,
     }
     weights = {name: _stored(weight, half) for name, weight in checkpoint.weights.items()}
     if checkpoint.lexicon:
@@ -150,9 +154,10 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             header["info"],
             tuple(header.get("phones", ())),
             None if lexicon is None else Lexicon(lexicon.numpy().tobytes()),
+            tuple(map(float, header.get("log_priors", ()))),
         )
         _check_weights(checkpoint)
-    except (Error, KeyError, TypeError) as error:
+    except (Error, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its contents do not fit together ({error}); copy the model again") from None
     return checkpoint
 
@@ -169,3 +174,6 @@ def _check_weights(checkpoint: Checkpoint) -> None:
         raise CheckpointError(f"{len(checkpoint.alphabet)} tokens for {checkpoint.model.vocab} outputs")
     if len(checkpoint.phones) != checkpoint.model.phones:
         raise CheckpointError(f"{len(checkpoint.phones)} phones for {checkpoint.model.phones} outputs")
+    priors, outputs = checkpoint.log_priors, checkpoint.model.vocab + checkpoint.model.phones
+    if priors and not (len(priors) == outputs and all(map(math.isfinite, priors))):
+        raise CheckpointError(f"{len(priors)} priors for {outputs} outputs, or some that are no numbers")

@@ -34,7 +34,8 @@ class Hypothesis:
         score: what the decoder has ranked it by, a natural logarithm: `acoustic` + `language`.
         frames, ends: for every token the output frame at which it starts, and the one after its last, on the most
             probable path that gives the tokens.
-        acoustic: log-probability of the audio's path (greedy) or of all paths that give the tokens (beam search).
+        acoustic: log-probability of the audio's path (greedy) or of all paths that give the tokens (beam search; of
+            probabilities divided by their priors, if they are).
         language: weighted score of the language model, with the bonuses of words and hot words.
         words: ids of its words in the language model, where the words are pronounced, not spelled.
         word_ends: for each of these the number of tokens by its end.
@@ -59,6 +60,7 @@ class BeamSettings:
         alpha: weight of the language model's log-prob.
         beta: bonus of a word (with a language model of tokens, of a token).
         unknown_price: what a word costs that is not in the vocabulary, beside its <unk>.
+        prior: power of the tokens' priors by which their probabilities are divided, where there is a language model.
         window: prefixes that are worse than the best one by more do not survive.
         floor: tokens whose log-prob is less are not tried in a frame, but for the best one.
     """
@@ -67,17 +69,20 @@ class BeamSettings:
     alpha: float = 0.8
     beta: float = 1.5
     unknown_price: float = 10.0
+    prior: float = 0.3
     window: float = 14.0
     floor: float = -9.0
 
     def __post_init__(self) -> None:
         if self.beam_size < 1:
             raise DecodeError(f"beam_size is {self.beam_size}; it must be at least 1")
-        for name in ("alpha", "beta", "unknown_price", "window", "floor"):
+        for name in ("alpha", "beta", "unknown_price", "prior", "window", "floor"):
             if np.isnan(getattr(self, name)):
                 raise DecodeError(f"{name} is not a number")
-        if self.window < 0 or self.alpha < 0:
-            raise DecodeError(f"window is {self.window} and alpha {self.alpha}; they must be at least 0")
+        if min(self.window, self.alpha, self.prior) < 0:
+            raise DecodeError(
+                f"window is {self.window}, alpha {self.alpha} and prior {self.prior}; they must be at least 0"
+            )
 
 
 def greedy(log_probs: NDArray[np.floating], lengths: NDArray[np.integer]) -> list[Hypothesis]:
@@ -137,9 +142,11 @@ class BeamSearch:
         token_words: (V,) where there is no lexicon, the language model's id of each token.
         hot: hot words; of tokens or, for a lexicon of pronunciations, of words.
         names: what the words of such a lexicon are called, by their ids; for those who read hypotheses.
+        log_priors: (V,) of the tokens, see `asr.priors`; none where they are not known.
 
     Attributes:
         finds_unknown: whether words can come out that the language model does not have, at `unknown_price`.
+        has_priors: whether `prior` changes anything.
     """
 
     def __init__(
@@ -151,6 +158,7 @@ class BeamSearch:
         token_words: NDArray[np.int64] | None = None,
         hot: Trie | None = None,
         names: Sequence[str] = (),
+        log_priors: Sequence[float] = (),
     ) -> None:
         from asr import beam, ngram, vocabulary
 
@@ -163,6 +171,8 @@ class BeamSearch:
         self.settings = settings
         self.names = names
         self.finds_unknown = mode in (beam.TOKENS, beam.SPELLED)
+        self.has_priors = model is not None and len(log_priors) > 0
+        self._log_priors = np.array(log_priors, np.float32)
         self._tables = model.tables if model else ngram.NO_TABLES
         self._lexicon = vocabulary.NO_WORDS if lexicon is None else lexicon
         self._hot = vocabulary.NO_WORDS if hot is None else hot
@@ -218,6 +228,11 @@ class BeamSearch:
         other._rules = self._rules._replace(**_numbers(settings, self._unknown))
         return other
 
+    def _divided(self, log_probs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(T, V) log-probs, divided by a power of the priors; those of a frame are of probabilities again."""
+        found = log_probs - self.settings.prior * self._log_priors
+        return found - np.logaddexp.reduce(found, axis=1, keepdims=True)
+
     def _search(self, log_probs: NDArray[np.floating], n_best: int) -> list[Hypothesis]:
         """(T, V) -> hypotheses of one utterance."""
         from asr import beam
@@ -226,9 +241,10 @@ class BeamSearch:
             raise DecodeError(f"log_probs of {log_probs.shape[1]} tokens; expected {len(self._rules.kinds)}")
         _check_numbers(log_probs)
         log_probs = np.ascontiguousarray(log_probs, np.float32)
+        searched = self._divided(log_probs) if self.has_priors and self.settings.prior else log_probs
         # Alternatives that differ in words long past alone are for lists; without a list they take others' places.
         rules = self._rules._replace(recombine=n_best == 1 and self._rules.mode != beam.NO_WORDS)
-        whole, _, nodes, scores = beam.search(log_probs, rules, self._tables, self._lexicon, self._hot)
+        whole, _, nodes, scores = beam.search(searched, rules, self._tables, self._lexicon, self._hot)
         found: dict[tuple[int, ...], Hypothesis] = {}
         for node, (acoustic, language, score) in zip(nodes.tolist(), scores.tolist(), strict=True):
             ids, words, word_ends = _trace(whole, node)

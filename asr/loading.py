@@ -100,9 +100,11 @@ def _search(
 
 def search_settings(model: NGram | None) -> BeamSettings:
     """The weights and the beam that a language model's file holds, or the usual ones."""
-    kept = model.info.get("search", {}) if model else {}
+    kept = model.info.get("search") if model else None
+    if not kept:
+        return BeamSettings()
     try:
-        return BeamSettings(**kept)
+        return BeamSettings(**{"prior": 0.0, **kept})  # older files were fitted without
     except TypeError:
         raise Error(f"the language model's search settings are {kept}; fit them again (asr.evaluate --tune)") from None
 
@@ -116,19 +118,25 @@ def word_search(
         stored: the acoustic model.
         model, hot: as in `beam_search`.
     """
+    tokens = len(stored.alphabet)
     if model is None or model.pronunciations is None or not stored.phones:
-        return beam_search(stored.alphabet, model, settings, hot)
-    return phone_search(stored.phones, stored.lexicon, model, settings, hot)
+        return beam_search(stored.alphabet, model, settings, hot, stored.log_priors[:tokens])
+    return phone_search(stored.phones, stored.lexicon, model, settings, hot, stored.log_priors[tokens:])
 
 
 def beam_search(
-    units: Units, model: NGram | None, settings: BeamSettings, hot_words: Mapping[str, float] | None = None
+    units: Units,
+    model: NGram | None,
+    settings: BeamSettings,
+    hot_words: Mapping[str, float] | None = None,
+    log_priors: Sequence[float] = (),
 ) -> BeamSearch:
     """Beam search for the tokens of a model.
 
     Args:
         model: of words or, if it says so, of characters.
         hot_words: normalised phrases, each with the bonus of one of its words.
+        log_priors: (V,) of the tokens, see `asr.priors`; none where they are not known.
     """
     from asr import vocabulary
 
@@ -137,9 +145,12 @@ def beam_search(
     if model is None:
         return BeamSearch(kinds, settings, hot=hot)
     if vocabulary.of_characters(model):
-        return BeamSearch(kinds, settings, model, token_words=vocabulary.token_words(model, units), hot=hot)
+        return BeamSearch(
+            kinds, settings, model, token_words=vocabulary.token_words(model, units), hot=hot, log_priors=log_priors
+        )
     more = {word for phrase in hot_words or () for word in phrase.split()}
-    return BeamSearch(kinds, settings, model, vocabulary.spelled_lexicon(model, units, more), hot=hot)
+    lexicon = vocabulary.spelled_lexicon(model, units, more)
+    return BeamSearch(kinds, settings, model, lexicon, hot=hot, log_priors=log_priors)
 
 
 def phone_search(
@@ -148,6 +159,7 @@ def phone_search(
     model: NGram,
     settings: BeamSettings,
     hot_words: Mapping[str, float] | None = None,
+    log_priors: Sequence[float] = (),
 ) -> BeamSearch:
     """Beam search for words among the phones of a model; `BeamSearch.names` has the words of its hypotheses.
 
@@ -155,6 +167,7 @@ def phone_search(
         phones: the model's, the blank first.
         lexicon: says hot words that the language model does not have.
         model: of words, with their pronunciations.
+        log_priors: (P,) of the phones, as in `beam_search`.
 
     Raises:
         asr.vocabulary.VocabularyError: a hot word's pronunciation is not known.
@@ -169,7 +182,7 @@ def phone_search(
     ids = {**model.ids, **dict(zip(new, range(len(model.words), len(names)), strict=True))}
     hot = vocabulary.hot_words_said(hot_words, ids) if hot_words else None
     tree = vocabulary.pronounced_lexicon(model, phones, ways)
-    return BeamSearch(kinds, settings, model, tree, hot=hot, names=names)
+    return BeamSearch(kinds, settings, model, tree, hot=hot, names=names, log_priors=log_priors)
 
 
 def find_lm(model: Path, lm: str | None) -> Path | None:

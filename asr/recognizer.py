@@ -46,6 +46,7 @@ class Recognizer:
         threads: batches that are recognized side by side.
         batch_seconds: padded audio of a batch.
         phones, lexicon: what the model tells beside its tokens, see `asr.checkpoint.Checkpoint`.
+        log_priors: of its tokens, then of its phones, as there.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Recognizer:
         batch_seconds: float = BATCH_SECONDS,
         phones: tuple[str, ...] = (),
         lexicon: Lexicon | None = None,
+        log_priors: Sequence[float] = (),
     ) -> None:
         self.model = model
         self.features = features
@@ -74,6 +76,7 @@ class Recognizer:
         self.batch_seconds = batch_seconds
         self.phones = phones
         self.lexicon = lexicon
+        self.log_priors = log_priors
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_pools": {}}  # threads can be neither copied nor pickled
@@ -97,6 +100,7 @@ class Recognizer:
             calibration,
             phones=stored.phones,
             lexicon=stored.lexicon,
+            log_priors=stored.log_priors,
         )
 
     @property

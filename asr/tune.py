@@ -13,7 +13,8 @@ from asr.decode import BeamSettings
 from asr.recognizer import Recognizer
 from asr.score import word_counts
 
-STEPS = {"alpha": 0.2, "beta": 0.8, "unknown_price": 2.0}  # of the first round
+STEPS = {"alpha": 0.2, "beta": 0.8, "unknown_price": 2.0, "prior": 0.2}  # of the first round
+SIGNED = ("beta",)  # may be below 0: divided by their priors, the blank is rarer, and words are more
 ROUNDS = 3
 BEAMS = (10, 25, 50, 100, 200)
 AS_GOOD = 1.002  # a narrower beam is taken that makes hardly more errors
@@ -38,7 +39,8 @@ def tune(recognizer: Recognizer, log_probs: Sequence[NDArray[np.float32]], refer
     def by_weights(weights: Mapping[str, float]) -> int:
         return errors(replace(search.settings, **weights))
 
-    steps = {name: step for name, step in STEPS.items() if name != "unknown_price" or search.finds_unknown}
+    tried = {"unknown_price": search.finds_unknown, "prior": search.has_priors}
+    steps = {name: step for name, step in STEPS.items() if tried.get(name, True)}
     start = {name: getattr(search.settings, name) for name in steps}
     settings = replace(search.settings, **fewest_errors(by_weights, start, steps))
     by_beam = {size: errors(replace(settings, beam_size=size)) for size in BEAMS}
@@ -56,7 +58,7 @@ def fewest_errors(
     The number of errors has no slope to follow (pattern search; Hooke and Jeeves 1961).
 
     Args:
-        start: where it begins; no weight becomes less than 0.
+        start: where it begins; no weight becomes less than 0 but those of `SIGNED`.
         steps: of the first round; they are halved after each.
     """
     best = dict(start)
@@ -68,7 +70,8 @@ def fewest_errors(
         while better:
             better = False
             for name, change in [(name, sign * step) for name, step in steps.items() for sign in (1, -1)]:
-                other = {**best, name: round(max(0.0, best[name] + change / 2**halvings), 4)}
+                value = best[name] + change / 2**halvings
+                other = {**best, name: round(value if name in SIGNED else max(0.0, value), 4)}
                 if tuple(other.values()) in known:
                     continue
                 count = known[tuple(other.values())] = errors(other)

@@ -20,7 +20,7 @@ from asr.features import FeatureConfig
 from asr.fitting import tune_lm
 from asr.kneser_ney import estimate
 from asr.lexicon import Lexicon, Pronunciations
-from asr.loading import phone_search
+from asr.loading import phone_search, word_search
 from asr.model import AcousticModel, ModelConfig
 from asr.ngram import LanguageModelError, NGram
 from asr.recognizer import Recognizer
@@ -179,6 +179,17 @@ def test_hot_words_are_found_that_the_language_model_does_not_have(lexicon: Lexi
         assert words_of(phone_search(PHONES, lexicon, small, BeamSettings(), hot), said) == ["the", "key"]
     with pytest.raises(VocabularyError, match=r"hot word 'zebra': the model's lexicon does not say how it sounds"):
         phone_search(PHONES, lexicon, small, BeamSettings(), {"zebra": 8.0})
+
+
+def test_a_search_among_phones_has_their_priors(hears_phones: Path, model: NGram) -> None:
+    """Those of the tokens come first in the file. Here the model nearly always says S."""
+    priors = np.log([0.9 if phone == "S" else 0.0125 for phone in PHONES])
+    kept = checkpoint.load(hears_phones)
+    stored = dataclasses.replace(kept, log_priors=(*np.linspace(-9, -1, len(kept.alphabet)), *priors))
+    said = spoken("cat")
+    said[:2, PHONES.index("S")], said[:2, PHONES.index("K")] = np.log(0.9), np.log(0.09)
+    found = [words_of(word_search(stored, model, BeamSettings(prior=weight)), said) for weight in (0.0, 1.0)]
+    assert found == [["sat"], ["cat"]]
 
 
 def test_a_language_model_in_other_phones_is_an_error(model: NGram, lexicon: Lexicon) -> None:

@@ -15,6 +15,7 @@ import asr
 from asr import audio, files
 from asr.command import UsageError
 from asr.corpus import Utterance, write_manifest
+from asr.decode import BeamSettings
 from asr.evaluate import main as evaluate
 from asr.kneser_ney import estimate
 from asr.lm import save_lm
@@ -204,6 +205,13 @@ def test_an_arpa_file_keeps_no_weights(model: Path, tmp_path: Path, recordings: 
     with pytest.raises(UsageError, match=r"m.arpa: an ARPA file cannot keep weights; .*asr.lm convert"):
         evaluate([*line, "--tune"])
     assert evaluate(line) == 0
+
+
+def test_weights_of_older_files_were_fitted_without_priors(model: Path) -> None:
+    lm = NGram.open(model.with_suffix(".lm"))
+    older = {"beam_size": 20, "alpha": 0.5, "beta": 1.0}
+    assert search_settings(dataclasses.replace(lm, info={"search": older})) == BeamSettings(20, 0.5, 1.0, prior=0.0)
+    assert search_settings(dataclasses.replace(lm, info={})) == BeamSettings()
 
 
 def test_weights_of_another_version_are_named(model: Path) -> None:

@@ -27,7 +27,8 @@ import asr.train
 from asr import Error, checkpoint
 from asr.command import UsageError
 from asr.corpus import Utterance, read, write_manifest
-from asr.features import FeatureConfig
+from asr.features import FeatureConfig, LogMel
+from asr.priors import log_priors
 from asr.text import Alphabet, Normalizer, Subwords
 from asr.training.average import averaged_copy, decay_after, move_towards
 from asr.training.batches import epoch_batches
@@ -208,6 +209,15 @@ def test_the_best_model_is_kept_with_its_origin(speech, trained):
     assert [line["reference"] for line in lines] == [Normalizer()(u.text) for u in read(speech / "dev.jsonl")]
     assert [line["speaker"] for line in lines] == [u.speaker for u in read(speech / "dev.jsonl")]
     assert {line["hypothesis"] for line in lines if line["reference"] == "ab cd ef"} == {""}
+
+
+def test_the_model_that_is_kept_knows_how_often_it_says_what(speech, trained):
+    """Over the training audio as it is, all of it where it is short, whatever has been heard of it."""
+    stored = checkpoint.load(trained[0] / "model.safetensors")
+    heard = [[asr.audio.load(utterance.audio)] for utterance in read(speech / "train.jsonl")]
+    expected = log_priors(stored.acoustic_model(), LogMel(stored.features), heard)
+    assert stored.log_priors == pytest.approx(expected, abs=0.01)
+    assert len(stored.log_priors) == 1 + len({*LETTERS, " "})
 
 
 def test_a_finished_run_leaves_its_curves(trained, event_scalars):

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from asr import Error, checkpoint
-from asr.batching import pad
+from asr.batching import length_batches, pad
 from asr.features import LogMel
 from asr.loading import find_model
 from asr.model import AcousticModel
+from asr.priors import log_priors
 from asr.recognizer import Recognizer
 from asr.score import Score
 from asr.training.augment import seed_for, spec_augment, warp_frequencies
@@ -36,6 +37,7 @@ from asr.training.workers import Group
 PROBE_WARMUP, PROBE_STEPS = 3, 15  # steps that measure the speed for `minutes`: not counted, counted
 BAD_STEPS = 5  # steps in a row with a loss that is not finite before training stops
 BLANKS_ARE_NORMAL = 0.3  # share of the run in which blank-only output is no reason to worry
+PRIOR_SECONDS = 300  # of training audio, spread over all of it, that tell how often each token is given
 HEARD = 8  # training utterances that are listened to for blank-only output where there is no dev set
 NEW_NAMED = 40  # tensors and tokens that are named where a run starts from a model
 DEV_COLUMNS = ("id", "reference", "hypothesis", "speaker")  # of dev.jsonl, texts in the model's form
@@ -145,6 +147,8 @@ class Trainer:
         start = time.monotonic()
         if self.job.dev:
             self.job.dev.transcribe(self._recognizer(), self.group)
+        if self.group.leads:
+            self._log_priors()  # as each time that a model is kept
         per_evaluation = time.monotonic() - start
         self.model.load_state_dict(before)
         if self.average is not None:
@@ -345,9 +349,25 @@ class Trainer:
         job = self.job
         weights, info = self._kept_model().state_dict(), {**job.info, "steps": self.progress.steps, **results}
         stored = checkpoint.Checkpoint(
-            job.model, job.features, job.alphabet, job.normalizer, weights, info, job.phones, job.lexicon
+            job.model,
+            job.features,
+            job.alphabet,
+            job.normalizer,
+            weights,
+            info,
+            job.phones,
+            job.lexicon,
+            self._log_priors(),
         )
         checkpoint.save(self.folder.model, stored)
+
+    def _log_priors(self) -> tuple[float, ...]:
+        """Of the model that is kept, from as much of the training audio as takes some seconds."""
+        examples = self.job.examples
+        numbers = examples.numbers[:: math.ceil(float(examples.seconds.sum()) / PRIOR_SECONDS)]
+        batches = length_batches(self.job.cache.lengths[numbers])
+        recordings = ([self.hearing.audio[numbers[i]] for i in batch] for batch in batches)
+        return log_priors(self._kept_model().eval(), self.features, recordings)
 
     def _recognizer(self) -> Recognizer:
         job = self.job
