@@ -30,7 +30,6 @@ from asr import Error, command
 from asr.files import replacing
 from asr.hypotheses import Line, own_references, read_hypotheses
 from asr.score import MIN_SPEAKERS, Score, score
-from asr.text import Normalizer
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
 from scripts.encoder_costs import ENCODERS, Cost, Encoder, base_settings, measure_in_turns
@@ -62,8 +61,14 @@ class Plan:
 
     def pairs_of(self, encoder: Encoder, seed: int) -> list[str]:
         """The `--set` pairs of a run."""
-        changes = {**encoder.settings(self.base()), "minutes": self.minutes, "seed": seed}
-        return [*self.pairs, *(f"{name}={value}" for name, value in changes.items())]
+        return [*self.pairs, *(f"{name}={value}" for name, value in self._changes(encoder, seed).items())]
+
+    def config(self, encoder: Encoder, seed: int) -> TrainConfig:
+        """All settings of a run."""
+        return self.base().updated(self._changes(encoder, seed))
+
+    def _changes(self, encoder: Encoder, seed: int) -> dict[str, object]:
+        return {**encoder.settings(self.base()), "minutes": self.minutes, "seed": seed}
 
     def base(self) -> TrainConfig:
         """The settings that all encoders share."""
@@ -93,10 +98,24 @@ def train(plan: Plan, encoder: Encoder, seed: int) -> Result:
             raise Error(f"{folder}: no result, run_recipe.py ended with status {status}; what it said is above")
     result = Result.load(path)
     stored = RunFolder(folder).read_config()
-    expected = repeatable(plan.recipe, pairs, plan.base(), stored["steps"])
-    if (result.command, stored["settings"]["minutes"]) != (expected, plan.minutes):
-        raise Error(f"{folder} holds another run ({result.command}); choose another folder (--out)")
+    wanted = dataclasses.asdict(plan.config(encoder, seed))
+    # The command line has not what was left to the recipe's settings, which may have been others when it was trained.
+    changed = [name for name in wanted if name != "workers" and stored["settings"].get(name) != wanted[name]]
+    if changed or result.command != repeatable(plan.recipe, pairs, plan.base(), stored["steps"]):
+        other = f", with other {', '.join(changed)}" if changed else ""
+        raise Error(f"{folder} holds another run ({result.command}{other}); choose another folder (--out)")
     return result
+
+
+def check_alike(results: Sequence[Result]) -> None:
+    """See that all runs had as many workers: in the same minutes more of them train for longer.
+
+    Raises:
+        Error: they had not.
+    """
+    if len(found := sorted({result.workers for result in results})) > 1:
+        counts = " and ".join(map(str, found))
+        raise Error(f"the runs had {counts} workers; train all with as many (--set workers=N, another --out)")
 
 
 def pooled_score(files: Sequence[Path]) -> Score:
@@ -105,13 +124,12 @@ def pooled_score(files: Sequence[Path]) -> Score:
     What one model gets wrong others do as well, so the interval is drawn over speakers, or else over utterances with
     what all models made of them.
     """
-    normalize = Normalizer()
     references: list[Line] = [line for file in files for line in own_references(file)]
-    texts = [normalize(line.text) for file in files for line in read_hypotheses(file)]
+    texts = [line.text for file in files for line in read_hypotheses(file)]  # in the model's form, as the references
     speakers = [line.speaker for line in references]
     by_speaker = len(set(speakers) - {None}) >= MIN_SPEAKERS
     groups = speakers if by_speaker else [line.id for line in references]
-    found = score([normalize(line.text) for line in references], texts, groups)
+    found = score([line.text for line in references], texts, groups)
     return dataclasses.replace(found, interval="speakers" if by_speaker else "utterances")
 
 
@@ -206,7 +224,15 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-def picture(rows: Sequence[Row], title: str) -> bytes:
+def title(plan: Plan, results: Sequence[Result]) -> str:
+    """What was trained on, for how long, and by which code."""
+    length = f"{plan.minutes:g} minutes" if plan.minutes else f"{results[0].steps:,} steps"
+    commits = sorted({str(result.commit) for result in results})
+    seeds = f"seed{'s' * (len(plan.seeds) > 1)} {', '.join(map(str, plan.seeds))}"
+    return f"{plan.recipe}, {length} each, {seeds}, workers: {results[0].workers}, commit {', '.join(commits)}"
+
+
+def picture(rows: Sequence[Row], about: str) -> bytes:
     """WER with intervals, every seed a dot, and costs, as PNG."""
     import io
 
@@ -230,7 +256,7 @@ def picture(rows: Sequence[Row], title: str) -> bytes:
     figure.legend(*training.get_legend_handles_labels(), loc="outside lower right", ncols=2)
     for axes in (rates, training, inference):
         axes.grid(alpha=0.3, axis="x")
-    figure.suptitle(title)
+    figure.suptitle(about)
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=120)
     return png.getvalue()
@@ -258,25 +284,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if options.minutes and any(pair.startswith(LENGTHS) for pair in options.set):
         raise command.UsageError("all train for as many --minutes; for so many steps or epochs: --minutes 0 with --set")
+    if len(set(options.seeds)) < len(options.seeds):
+        raise command.UsageError(f"--seeds {' '.join(map(str, options.seeds))}: one of them is there twice")
     out = options.out or Path("data/runs") / f"encoders-{options.recipe}"
     plan = Plan(options.recipe, options.minutes, options.seeds, options.set, out)
     encoders = [ENCODERS[name] for name in options.encoders]
     out.mkdir(parents=True, exist_ok=True)
-    for seed in plan.seeds:  # all encoders once before the second seed, so that an early look compares all
-        for encoder in encoders:
-            train(plan, encoder, seed)
+    # All encoders once before the second seed, so that an early look compares all.
+    results = [train(plan, encoder, seed) for seed in plan.seeds for encoder in encoders]
+    check_alike(results)
     costs = measure_in_turns(plan.recipe, plan.pairs, encoders, options.turns)
     rows = [collect(plan, encoder, costs) for encoder in encoders]
-    title = f"{plan.recipe}, {plan.minutes:g} min each, {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}"
+    about = title(plan, results)
     kept = {
-        "encoders.json": json.dumps({"title": title, "encoders": [row.to_dict() for row in rows]}, indent=2).encode(),
-        "encoders.md": table(rows).encode(),
-        "encoders.png": picture(rows, title),
+        "encoders.json": json.dumps({"title": about, "encoders": [row.to_dict() for row in rows]}, indent=2).encode(),
+        "encoders.md": f"{table(rows)}\n{about}\n".encode(),
+        "encoders.png": picture(rows, about),
     }
     for name, content in kept.items():
         with replacing(out / name) as file:
             file.write(content)
-    print(table(rows), end="")
+    print(f"{table(rows)}\n{about}")
     return 0
 
 

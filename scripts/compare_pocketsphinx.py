@@ -29,7 +29,7 @@ sys.path.insert(0, str(PROJECT))  # recipes are not in the installed package
 import numpy as np
 import torch
 
-from asr import Error, audio, command, corpus, load
+from asr import Error, audio, command, corpus, files, load
 from asr.audio import SAMPLE_RATE, Samples
 from asr.compare import Comparison, compare
 from asr.corpus import Utterance
@@ -208,6 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise command.UsageError(
             "--without leaves out corpora that are compared by default; leave it out, or --manifests"
         )
+    if options.keep:
+        files.check_writable(options.keep)
     if options.install:
         install()
     theirs = PocketSphinx()

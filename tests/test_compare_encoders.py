@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +19,12 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from asr import Error, checkpoint
+from asr.command import UsageError
 from asr.evaluate import main as evaluate
 from asr.model import AcousticModel
 from asr.score import MIN_SPEAKERS
 from asr.training.config import TrainConfig
-from scripts.compare_encoders import Plan, pooled_score, train
+from scripts.compare_encoders import Plan, check_alike, main, pooled_score, train
 from scripts.encoder_costs import ENCODERS, matched_width
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -62,8 +64,8 @@ def texts(path: Path, wrong: list[int], speakers: int) -> Path:
     """200 utterances of 5 words, of which utterance i has wrong[i] wrong."""
     with path.open("w") as file:
         for i, errors in enumerate(wrong):
-            reference = "A b, c d e"  # normalised before it is compared
-            words = ["x"] * errors + reference.lower().replace(",", "").split()[errors:]
+            reference = "a b c d e"
+            words = ["x"] * errors + reference.split()[errors:]
             row = {"id": f"u{i}", "reference": reference, "hypothesis": " ".join(words), "speaker": f"s{i % speakers}"}
             file.write(json.dumps(row) + "\n")
     return path
@@ -122,7 +124,9 @@ def test_the_table_says_what_the_runs_and_measurements_found(
 ) -> None:
     out, done = compared
     assert done.stdout == (out / "encoders.md").read_text()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()]
+    *lines, empty, about = done.stdout.splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert not empty and about.startswith("digits, 3 steps each, seeds 1, 2, workers: ")
     assert [row[0] for row in rows[2:]] == ["GRU", "transformer, one direction"]
     kept = json.loads((out / "encoders.json").read_text())["encoders"]
     assert [found["encoder"] for found in kept] == list(COMPARED)
@@ -165,6 +169,33 @@ def test_runs_with_other_settings_are_not_taken_for_these(
         train(plan(out, "dropout=0.5"), ENCODERS["gru-both"], 1)
     with pytest.raises(Error, match="gru-both-1 holds another run"):
         train(dataclasses.replace(plan(out), minutes=1.0), ENCODERS["gru-both"], 1)
+
+
+def test_settings_that_the_command_line_leaves_to_the_recipe_count(
+    compared: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """A recipe's own may have changed since a run; and in the same minutes two workers train for longer than one."""
+    folder = tmp_path / "gru-both-1"
+    shutil.copytree(compared[0] / folder.name, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["settings"]["frequency_width"] += 1
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(Error, match=r"gru-both-1 holds another run .*, with other frequency_width\)"):
+        train(plan(tmp_path), ENCODERS["gru-both"], 1)
+    one = train(plan(compared[0]), ENCODERS["gru-both"], 1)
+    with pytest.raises(Error, match="the runs had 1 and 2 workers"):
+        check_alike([dataclasses.replace(one, workers=1), dataclasses.replace(one, workers=2)])
+
+
+def test_the_pooled_score_is_that_of_texts_as_the_model_writes_them(tmp_path: Path) -> None:
+    line = {"id": "a", "reference": "Der Hund", "hypothesis": "der Hund", "speaker": None}
+    (tmp_path / "test.jsonl").write_text(json.dumps(line) + "\n")
+    assert pooled_score([tmp_path / "test.jsonl"]).wer == 0.5
+
+
+def test_a_seed_counts_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--seeds 1 2 1: one of them is there twice"):
+        main(["--seeds", "1", "2", "1", "--out", str(tmp_path)])
 
 
 def test_a_run_that_fails_ends_the_comparison(corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

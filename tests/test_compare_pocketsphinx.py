@@ -187,7 +187,7 @@ def test_the_command_on_recordings_that_ship(peer: PocketSphinx, shipped_model: 
     (tmp_path / "other").mkdir()
     write_manifest(tmp_path / "other" / "manifest.jsonl", corpus.read(SAMPLES)[:1])
     manifests = ["--manifests", str(SAMPLES), str(tmp_path / "other" / "manifest.jsonl")]
-    options = [*manifests, "--limit", "2", "--beam-size", "1", "--keep", str(tmp_path / "kept.jsonl")]
+    options = [*manifests, "--limit", "2", "--beam-size", "1", "--keep", str(tmp_path / "new" / "kept.jsonl")]
     line = [sys.executable, str(PROJECT / "scripts" / "compare_pocketsphinx.py"), *options]
     found = []
     for _ in range(2):
@@ -199,7 +199,7 @@ def test_the_command_on_recordings_that_ship(peer: PocketSphinx, shipped_model: 
     assert [each["pocketsphinx"] for each in first] == [each["pocketsphinx"] for each in again]  # its times, too
     assert [each["asr"]["wer"] for each in first] == [each["asr"]["wer"] for each in again]
     assert first[2]["asr"]["words"] == first[0]["asr"]["words"] + first[1]["asr"]["words"]
-    assert len((tmp_path / "kept.jsonl").read_text().splitlines()) == 2  # the second corpus is the first's beginning
+    assert len((tmp_path / "new" / "kept.jsonl").read_text().splitlines()) == 2  # the second corpus is the first's beginning
     for each in first:
         assert each["wer_ratio"] == pytest.approx(each["asr"]["wer"] / each["pocketsphinx"]["wer"])
         assert each["speed_ratio"] == pytest.approx(each["pocketsphinx"]["rtf"] / each["asr"]["rtf"])
