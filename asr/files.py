@@ -1,4 +1,4 @@
-"""Files that are never seen half written."""
+"""Files that are never seen half written, and locks on files and folders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+CAN_LOCK = fcntl is not None
 
 
 @contextlib.contextmanager
@@ -58,6 +65,22 @@ def check_writable(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(_Unwritten), replacing(path):
         raise _Unwritten
+
+
+def lock(handle: int, shared: bool = False, wait: bool = False) -> bool | None:
+    """Lock an open file or folder until it is closed, or the process ends, however that is.
+
+    Returns: False where another has it; None where there are no locks, as on Windows and some network drives.
+    """
+    if not fcntl:
+        return None
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
 
 
 class _Unwritten(Exception):

@@ -1,18 +1,21 @@
 """Archives of public corpora: downloaded (resumed, checked) and unpacked safely, once.
 
 The downloaded files stay in `archives/` below the corpora folder and may be deleted. Where no source states a
-checksum, the hash of the first download is kept beside the file, and later downloads are compared with it.
+checksum, the hash of the first download that could be unpacked is kept beside the file, and later downloads are
+compared with it. Of several runs that want the same archive one brings it, and the others wait.
 """
 
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import hashlib
 import http.client
 import shutil
 import ssl
 import stat
+import sys
 import tarfile
 import time
 import urllib.error
@@ -28,6 +31,7 @@ from typing import IO
 from tqdm import tqdm
 
 from asr import Error
+from asr.files import lock
 
 CHUNK = 1 << 18  # bytes at a time
 TIMEOUT = 30.0  # seconds without a byte
@@ -41,6 +45,7 @@ NETWORK_ERRORS = (
     TimeoutError,
     ssl.SSLError,
 )
+NETWORK_ERRNOS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENETRESET)  # of plain OSErrors
 GROWTH, SMALL = 20, 64 << 20  # audio hardly packs: over 20 times the archive's size and 64 MiB is no corpus
 
 
@@ -76,10 +81,22 @@ def ensure(archive: Archive, corpora: Path) -> Path:
     Raises:
         ArchiveError: it cannot be had, or is not what it should be. Nothing half done is left in its place.
     """
-    folder = corpora / archive.folder
+    folder, archives = corpora / archive.folder, corpora / "archives"
     if not folder.is_dir():
-        unpack(fetch(archive, corpora / "archives"), archive.inside, folder)
+        with _alone(archives / archive.file):
+            if not folder.is_dir():  # another run may have put it there meanwhile
+                file = fetch(archive, archives)
+                unpack(file, archive.inside, folder)
+                _record(file, archive)
     return folder
+
+
+def unpack_once(file: Path, inside: str, folder: Path) -> None:
+    """Unpack an archive that was fetched by hand, if its folder is absent; errors as `unpack`."""
+    if not folder.is_dir():
+        with _alone(file):
+            if not folder.is_dir():
+                unpack(file, inside, folder)
 
 
 def fetch(archive: Archive, folder: Path) -> Path:
@@ -109,6 +126,7 @@ def fetch(archive: Archive, folder: Path) -> Path:
 def unpack(file: Path, inside: str, folder: Path) -> None:
     """Unpack a .tar.gz, .tar.bz2 or .zip archive and put its folder `inside` at `folder`, whole or not at all.
 
+    No two may unpack at the same folder at once: see `unpack_once`.
     Only plain files and folders are made, each below a fresh folder, never a link, so nothing that the
     archive says can reach outside. One with anything else in it, or far more than audio packs, is refused.
 
@@ -128,6 +146,22 @@ def unpack(file: Path, inside: str, folder: Path) -> None:
         (fresh / inside).rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """While it lasts, no other run downloads or unpacks this archive; one that does is waited for.
+
+    Where there are no locks, as on Windows and some network drives, nothing is done about it.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # The lock's file stays: were it removed, two runs could hold locks on two files of that name. It is open for
+    # writing, without which network file systems give no lock.
+    with file.with_name(f".{file.name}.lock").open("ab") as handle:
+        if lock(handle.fileno()) is False:
+            print(f"{file.name}: another run downloads or unpacks it; waiting until it has ended", file=sys.stderr)
+            lock(handle.fileno(), wait=True)
+        yield
 
 
 # Downloading
@@ -151,7 +185,9 @@ def _download(url: str, part: Path) -> None:
             if _receive(url, part):
                 return
             reason = f"the connection ended after {_size(part)} bytes"
-        except NETWORK_ERRORS as error:
+        except (OSError, http.client.HTTPException) as error:
+            if not isinstance(error, NETWORK_ERRORS) and error.errno not in NETWORK_ERRNOS:
+                raise  # the disk's
             reason = str(error) or type(error).__name__
         failed = failed + 1 if _size(part) <= best else 0
         best = max(best, _size(part))
@@ -250,19 +286,28 @@ def _bar(part: Path, total: int | None, start: int) -> tqdm:
 def _wrong_checksum(file: Path, archive: Archive, path: Path) -> str:
     """How a file's checksum differs from the published one, or from the one recorded beside `path`.
 
-    Empty if it does not; with nothing to compare with, this one is recorded.
+    Empty if it does not, or there is nothing to compare with.
     """
-    record = path.with_name(f"{path.name}.checksum")
-    recorded = record.read_text(encoding="ascii").strip() if record.exists() else None
-    expected = archive.checksum or recorded
-    kind = expected.partition(":")[0] if expected else "sha256"
+    record = _recorded(path)
+    expected = archive.checksum or (record.read_text(encoding="ascii").strip() if record.exists() else None)
+    if not expected:
+        return ""
+    kind = expected.partition(":")[0]
     found = f"{kind}:{_digest(file, kind)}"
-    if expected is None:
-        record.write_text(f"{found}\n", encoding="ascii")
-    elif found != expected:
-        origin = "published" if archive.checksum else f"of the first download, kept in {record}"
-        return f"expected the checksum {expected} ({origin}), found {found}"
-    return ""
+    if found == expected:
+        return ""
+    origin = "published" if archive.checksum else f"of the first download; if its home has a new one, delete {record}"
+    return f"expected the checksum {expected} ({origin}), found {found}"
+
+
+def _record(file: Path, archive: Archive) -> None:
+    """Keep the checksum of a first download that has proved to be the archive, where no source states one."""
+    if not archive.checksum and not _recorded(file).exists():
+        _recorded(file).write_text(f"sha256:{_digest(file, 'sha256')}\n", encoding="ascii")
+
+
+def _recorded(path: Path) -> Path:
+    return path.with_name(f"{path.name}.checksum")
 
 
 def _digest(file: Path, kind: str) -> str:
@@ -323,6 +368,7 @@ def _tar_members(file: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
                 if not (member.isfile() or member.isdir()):
                     raise _unsafe(file, member.name, "a link, a device or the like")
                 yield member.name, archive.extractfile(member) if member.isfile() else None
+                archive.members.clear()  # which tarfile keeps: 60 MiB for 100,000
         while counted.read(CHUNK):  # to the very end, where it is checked that nothing was damaged
             pass
 

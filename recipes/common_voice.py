@@ -25,7 +25,7 @@ from pathlib import Path
 from asr.command import UsageError
 from asr.corpus import CorpusError, Utterance
 from recipes import AGAIN, Recipe, from_manifest, halves, utterances
-from recipes.archive import unpack
+from recipes.archive import unpack_once
 
 COLUMNS = ("client_id", "path", "sentence")
 FIRST_PART, FIRST_COLUMNS = "cv-valid-dev", ("filename", "text")  # of the first release
@@ -48,8 +48,7 @@ def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]
             f" latest 'Common Voice Scripted Speech' of the language '{language}' (a .tar.gz that holds clips,"
             f" train.tsv, dev.tsv and test.tsv), put it at {file}, and run this again."
         )
-    if not folder.is_dir():
-        unpack(file, ".", folder)
+    unpack_once(file, ".", folder)
     return {split: _part(folder, split) for split in ("train", "dev", "test")}
 
 
@@ -90,7 +89,7 @@ def first_release(corpora: Path) -> list[Utterance]:
                 f" {FIRST_PART}.csv and the folder {FIRST_PART} in {folder} are enough. Run this again, or do without:"
                 " --set without=common_voice_v1."
             )
-        unpack(put[0], ".", folder)
+        unpack_once(put[0], ".", folder)
     found = [path for path in sorted(folder.rglob(f"{FIRST_PART}.csv")) if path.with_suffix("").is_dir()]
     if len(found) != 1:
         raise CorpusError(

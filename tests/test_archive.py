@@ -8,6 +8,8 @@ import gzip
 import hashlib
 import io
 import os
+import select
+import shutil
 import signal
 import stat
 import struct
@@ -16,6 +18,7 @@ import sys
 import tarfile
 import threading
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asr.files import CAN_LOCK
 from recipes import archive as module
 from recipes.archive import Archive, ArchiveError, ensure, fetch, unpack
 
@@ -172,6 +176,7 @@ def _left(folder: Path) -> set[str]:
 
 
 FILE = "corpus-corpus.tar.gz"
+LOCK = f".{FILE}.lock"
 
 
 @pytest.mark.parametrize("kind", ["sha256", "md5"])
@@ -181,7 +186,7 @@ def test_a_corpus_is_downloaded_and_unpacked_once(server: Server, tmp_path: Path
     assert folder == tmp_path / "corpus" / "part"
     assert _tree(folder) == {"a/one.wav": NOISE, "two.txt": b"hello\n", "empty": b""}
     assert _left(tmp_path) == {"corpus", "archives"}
-    assert _left(tmp_path / "archives") == {FILE}
+    assert _left(tmp_path / "archives") == {FILE, LOCK}
     ensure(archive, tmp_path)
     assert server.seen == [None]
 
@@ -300,21 +305,38 @@ def test_a_wrong_checksum_leaves_nothing_behind(server: Server, tmp_path: Path) 
     assert hashlib.sha256(GOOD).hexdigest() in str(caught.value)
     assert hashlib.sha256(server.content).hexdigest() in str(caught.value)
     assert _left(tmp_path) == {"archives"}
-    assert _left(tmp_path / "archives") == set()
+    assert _left(tmp_path / "archives") == {LOCK}
 
 
 def test_the_first_downloads_hash_is_kept_and_compared(server: Server, tmp_path: Path) -> None:
-    archive = _archive(server.url, content=None)
-    path = fetch(archive, tmp_path)
-    record = tmp_path / f"{FILE}.checksum"
+    archive, archives = _archive(server.url, content=None), tmp_path / "archives"
+    folder, record = ensure(archive, tmp_path), archives / f"{FILE}.checksum"
     assert record.read_text() == f"sha256:{hashlib.sha256(GOOD).hexdigest()}\n"
-    path.unlink()
-    assert fetch(archive, tmp_path).read_bytes() == GOOD
-    path.unlink()
-    server.content = _tar({"corpus/forged": b"x"})
-    with pytest.raises(ArchiveError, match="of the first download"):
-        fetch(archive, tmp_path)
-    assert _left(tmp_path) == {record.name}
+    (archives / FILE).unlink()
+    assert fetch(archive, archives).read_bytes() == GOOD
+    (archives / FILE).unlink()
+    shutil.rmtree(folder)
+    server.content = _tar({"corpus/new": b"x"})
+    with pytest.raises(ArchiveError, match=r"of the first download; if its home has a new one, delete .*\.checksum\)"):
+        ensure(archive, tmp_path)
+    assert _left(archives) == {record.name, LOCK}
+    record.unlink()
+    assert _tree(ensure(archive, tmp_path)) == {"new": b"x"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"<html>Please log in</html>", "no archive"), (_tar({"x": b""}), "expected a folder")]
+)
+def test_the_hash_of_what_is_not_the_corpus_is_not_kept(
+    server: Server, tmp_path: Path, content: bytes, said: str
+) -> None:
+    """As a page to log in that comes with status 200: it must not stand in the way of what comes after it."""
+    server.content = content
+    with pytest.raises(ArchiveError, match=said):
+        ensure(_archive(server.url, content=None), tmp_path)
+    (tmp_path / "archives" / FILE).unlink()
+    server.content = GOOD
+    assert _tree(ensure(_archive(server.url, content=None), tmp_path))["a/one.wav"] == NOISE
 
 
 def test_a_file_damaged_on_the_disk_is_found_out(server: Server, tmp_path: Path) -> None:
@@ -351,6 +373,38 @@ def test_a_server_that_is_busy_is_asked_again(server: Server, tmp_path: Path) ->
     assert len(server.seen) == 3 + module.TRIES
 
 
+class Dropping:
+    """An answer whose network goes while it is read, or whose disk: what `read1` raises."""
+
+    def __init__(self, number: int) -> None:
+        self.error = OSError(number, os.strerror(number))
+
+    def __call__(self, *_: object) -> bytes:
+        raise self.error
+
+
+@pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ECONNABORTED])
+def test_a_network_that_goes_while_it_is_read_is_asked_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(module.http.client.HTTPResponse, "read1", Dropping(number))
+        with pytest.raises(ArchiveError, match=f"gave up after {module.TRIES} tries .*{os.strerror(number)}"):
+            fetch(_archive(server.url), tmp_path)
+    assert len(server.seen) == module.TRIES
+    assert fetch(_archive(server.url), tmp_path).read_bytes() == GOOD
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_disk_that_fails_is_no_network(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(module.http.client.HTTPResponse, "read1", Dropping(number))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        fetch(_archive(server.url), tmp_path)
+    assert len(server.seen) == 1
+
+
 def test_a_file_larger_than_the_disk_is_not_begun(server: Server, tmp_path: Path) -> None:
     server.faults = {"vast"}
     with pytest.raises(ArchiveError, match=r"100000000000 MB are needed; .* has room for"):
@@ -360,7 +414,7 @@ def test_a_file_larger_than_the_disk_is_not_begun(server: Server, tmp_path: Path
 CHILD = """
 import signal, sys
 from pathlib import Path
-from recipes.archive import Archive, ensure, unpack
+from recipes.archive import Archive, ensure, unpack, unpack_once
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs lack
 """
 
@@ -385,26 +439,65 @@ def _until(condition, process: subprocess.Popen) -> None:
         time.sleep(0.01)
 
 
+ENSURE = "ensure(Archive((sys.argv[1],), 'corpus/part', 'corpus'), Path(sys.argv[2]))"
+
+
 def test_a_run_killed_while_downloading_is_continued(server: Server, tmp_path: Path) -> None:
     server.faults, server.cuts = {"stall"}, [100_000]
-    code = "ensure(Archive((sys.argv[1],), 'corpus/part', 'corpus'), Path(sys.argv[2]))"
     part = tmp_path / "archives" / f"{FILE}.part"
-    with _child(code, server.url, tmp_path) as process:
+    with _child(ENSURE, server.url, tmp_path) as process:
         _until(lambda: part.exists() and part.stat().st_size == 100_000, process)
     assert not (tmp_path / "corpus").exists()
     assert _tree(ensure(_archive(server.url), tmp_path))["a/one.wav"] == NOISE
     assert server.seen == [None, "bytes=100000-"]
 
 
+def _waits(process: subprocess.Popen) -> None:
+    """See that it says that another run has the archive."""
+    assert select.select([process.stderr], [], [], 100)[0], "nothing was said in 100 s"
+    assert b"another run downloads or unpacks it; waiting" in process.stderr.readline()
+
+
+needs_locks = pytest.mark.skipif(not CAN_LOCK, reason="needs locks")
+
+
+@needs_locks
+@pytest.mark.parametrize("killed", [False, True])
+def test_of_two_runs_one_downloads_and_the_other_waits(server: Server, tmp_path: Path, killed: bool) -> None:
+    """Whether the first one comes to its end or is killed, its download is gone on with, and by nobody else."""
+    server.faults, server.cuts = {"stall"}, [100_000]
+    part = tmp_path / "archives" / f"{FILE}.part"
+    with _child(ENSURE, server.url, tmp_path) as first:
+        _until(lambda: part.exists() and part.stat().st_size == 100_000, first)
+        with _child(ENSURE, server.url, tmp_path) as second:
+            _waits(second)
+            assert server.seen == [None]
+            if killed:
+                first.kill()
+            server.released.set()
+            assert second.wait(100) == 0
+            assert second.stderr.read() == b""  # it is said once
+    assert _tree(tmp_path / "corpus" / "part") == {"a/one.wav": NOISE, "two.txt": b"hello\n", "empty": b""}
+    assert server.seen == [None, "bytes=100000-"]
+
+
+def test_without_locks_all_goes_on(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asr.files.fcntl", None)
+    assert _tree(ensure(_archive(server.url), tmp_path))["a/one.wav"] == NOISE
+
+
 needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 
 
+UNPACK = "unpack(Path(sys.argv[1]), 'corpus', Path(sys.argv[2]))"
+UNPACK_ONCE = UNPACK.replace("unpack", "unpack_once")
+
+
 @contextmanager
-def _amid_unpacking(tmp_path: Path, folder: Path) -> Iterator[subprocess.Popen]:
+def _amid_unpacking(tmp_path: Path, folder: Path, code: str = UNPACK) -> Iterator[subprocess.Popen]:
     """A process that is surely in the midst of unpacking: its archive comes through a pipe, and not to the end."""
     pipe = tmp_path / "pipe.tar.gz"
     os.mkfifo(pipe)
-    code = "unpack(Path(sys.argv[1]), 'corpus', Path(sys.argv[2]))"
     with _child(code, pipe, folder) as process, pipe.open("wb") as writer:
         writer.write(GOOD[:200_000])
         writer.flush()
@@ -421,6 +514,24 @@ def test_a_run_killed_while_unpacking_leaves_nothing_half(tmp_path: Path) -> Non
     assert not folder.exists()
     (tmp_path / "good.tar.gz").write_bytes(GOOD)
     unpack(tmp_path / "good.tar.gz", "corpus", folder)
+    assert _tree(folder)["a/one.wav"] == NOISE
+    assert _left(folder.parent) == {"part"}
+
+
+@needs_locks
+@needs_pipes
+def test_of_two_runs_one_unpacks_and_the_other_waits(tmp_path: Path) -> None:
+    folder, file = tmp_path / "corpora" / "part", tmp_path / "pipe.tar.gz"
+    with (
+        _amid_unpacking(tmp_path, folder, UNPACK_ONCE) as first,
+        _child(UNPACK_ONCE, file, folder) as second,
+    ):
+        _waits(second)
+        assert folder.with_name(".part.unpacking").is_dir()
+        file.unlink()
+        file.write_bytes(GOOD)  # for the one that waits
+        first.kill()
+        assert second.wait(100) == 0
     assert _tree(folder)["a/one.wav"] == NOISE
     assert _left(folder.parent) == {"part"}
 
@@ -575,6 +686,16 @@ def test_a_zip_that_lies_about_its_size_is_no_bomb_either(tmp_path: Path) -> Non
     with pytest.raises(ArchiveError, match="is damaged"):
         unpack(_write(tmp_path, "liar.zip", bytes(content)), "corpus", tmp_path / "part")
     assert _left(tmp_path) == {"liar.zip"}
+
+
+def test_a_tar_of_many_files_takes_no_memory_for_them(tmp_path: Path) -> None:
+    path = _write(tmp_path, "many.tar.gz", _tar({f"corpus/{number}": b"" for number in range(4000)}))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in module._tar_members(path)) == 4000
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000  # 2.1 MB if they are kept
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("kept", [0, 10, 5_000, 200_000, len(GOOD) - 4])

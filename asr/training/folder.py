@@ -30,14 +30,9 @@ from torch.optim import Optimizer
 
 from asr import Error, command
 from asr.checkpoint import CheckpointError, read_tensors, write_tensors
-from asr.files import replacing
+from asr.files import CAN_LOCK, lock, replacing
 from asr.lexicon import Lexicon
 from asr.training.workers import Group
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 VERSION = 3  # goes up when the same settings, data and seed train another model than before
 EVENT_FILES = "events.out.tfevents.*"  # as TensorBoard names them
@@ -102,12 +97,12 @@ class RunFolder:
             RunError: another command does already.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        if not fcntl:
+        if not CAN_LOCK:
             yield
             return
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            if _taken(handle):
+            if lock(handle) is False:
                 raise RunError(
                     f"{self.path}: another command trains there now; wait until it has ended, or choose another "
                     "folder (--out)"
@@ -319,14 +314,3 @@ class RunFolder:
         except (KeyError, TypeError, ValueError):
             raise RunError(f"{self.state}: damaged, or of another version of asr; start another run (--out)") from None
         return dataclasses.replace(progress, best=tuple(progress.best) if progress.best else None)
-
-
-def _taken(handle: int) -> bool:
-    """Lock an open folder until it is closed; whether another process has."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
-        return False
-    return False

@@ -20,11 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asr import Error
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from asr.files import CAN_LOCK, lock
 
 BOUND = "ASR_CACHE_GIB"  # environment variable: most that the folder holds, in GiB
 DEFAULT_GIB = 100.0
@@ -42,9 +38,9 @@ class Entry:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if fcntl:
+        if CAN_LOCK:
             handle = os.open(path, os.O_RDONLY)
-            _locked(handle, shared=True, wait=True)
+            lock(handle, shared=True, wait=True)
             weakref.finalize(self, os.close, handle)
 
     def __reduce__(self) -> tuple[type[Entry], tuple[Path]]:
@@ -109,12 +105,12 @@ class Store:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """While it lasts, no other process looks for entries, begins drafts or removes anything."""
-        if not fcntl:
+        if not CAN_LOCK:
             yield
             return
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            _locked(handle, shared=False, wait=True)
+            lock(handle, wait=True)
             yield
         finally:
             os.close(handle)
@@ -178,14 +174,14 @@ def _counts(path: Path) -> bool:
 
 def _if_unused(path: Path, call: Callable[[Path], None]) -> bool:
     """Call it with an entry or draft if no process uses that; returns whether."""
-    if not fcntl:
+    if not CAN_LOCK:
         return False
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
-        if found := _locked(handle, shared=False, wait=False):
+        if found := bool(lock(handle)):
             call(path)
         return found
     finally:
@@ -200,12 +196,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _locked(handle: int, shared: bool, wait: bool) -> bool:
-    """Lock an open file or folder until it is closed; False where another has it, or the file system has no locks."""
-    try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return False
-    return True
