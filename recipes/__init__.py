@@ -84,7 +84,11 @@ def recordings(folder: Path, pattern: str) -> list[tuple[re.Match[str], Path]]:
 
 
 def utterances(
-    folder: Path, split: str, rows: Iterable[tuple[str, str, str | None]], lacks_some: bool = False
+    folder: Path,
+    split: str,
+    rows: Iterable[tuple[str, str, str | None]],
+    lacks_some: bool = False,
+    audio: Mapping[str, Path] | None = None,
 ) -> list[Utterance]:
     """Utterances from (id, text, speaker) rows, whose audio lies below the folder and has the id as its stem.
 
@@ -93,6 +97,7 @@ def utterances(
         split: the name that the utterances' split gets.
         rows: in the order of the utterances.
         lacks_some: the corpus is known to lack recordings: their texts are left out, and counted on stderr.
+        audio: what `audio_by_stem` gives for the folder, where several parts share it.
 
     Raises:
         CorpusError: naming the utterances without audio, or there are no rows.
@@ -100,7 +105,7 @@ def utterances(
     rows = list(rows)
     if not rows:
         raise CorpusError(f"{folder}: expected transcripts; found none. {AGAIN}")
-    audio = audio_by_stem(folder)
+    audio = audio_by_stem(folder) if audio is None else audio
     missing = [name for name, _, _ in rows if name not in audio]
     if lacks_some and 0 < len(missing) < len(rows):
         print(f"{folder}: {len(missing)} texts without a recording are left out", file=sys.stderr)

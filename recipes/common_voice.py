@@ -3,8 +3,8 @@
 48 kHz MP3, cased and punctuated, CC0; from under an hour to thousands, by language and release. Home:
 https://commonvoice.mozilla.org/en/datasets, whose archives lie at https://mozilladatacollective.com/ and need an
 account there: this recipe cannot download them, and says which one to fetch and where to put it. `--set language=cy` is
-Welsh; the default is English. Splits are the official ones, by speaker: train.tsv, dev.tsv (chooses), test.tsv.
-Published: nothing that holds for every release.
+Welsh; the default is English. Splits are the official ones, by speaker: train.tsv, dev.tsv (chooses), test.tsv. Of a
+small language dev.tsv may be empty: then nothing is chosen. Published: nothing that holds for every release.
 
 Where English's archive is not there, a folder common_voice_v1 with a manifest.jsonl is taken: a part of the first
 release, without speakers, whose split is by sentence. It has no test part: of the sentences of its dev part one half
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from asr.command import UsageError
 from asr.corpus import CorpusError, Utterance
-from recipes import AGAIN, Recipe, from_manifest, halves, utterances
+from recipes import Recipe, audio_by_stem, from_manifest, halves, utterances
 from recipes.archive import unpack_once
 
 COLUMNS = ("client_id", "path", "sentence")
@@ -49,15 +49,31 @@ def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]
             f" train.tsv, dev.tsv and test.tsv), put it at {file}, and run this again."
         )
     unpack_once(file, ".", folder)
-    return {split: _part(folder, split) for split in ("train", "dev", "test")}
+    return _official(folder, language, f"delete {folder}, put the archive of another release at {file}")
 
 
-def _part(folder: Path, split: str) -> list[Utterance]:
-    """An official part; a release lies in folders named for it, such as cv-corpus-17.0-2024-03-15/cy."""
-    found = sorted(folder.rglob(f"{split}.tsv"))
-    if len(found) != 1:
-        raise CorpusError(f"{folder}: expected one {split}.tsv below it, found {len(found)}. {AGAIN}")
-    return utterances(found[0].parent / "clips", split, _rows(found[0]))
+def _official(folder: Path, language: str, remedy: str) -> dict[str, list[Utterance]]:
+    """The official parts; a release lies in folders named for it, such as cv-corpus-17.0-2024-03-15/cy.
+
+    Args:
+        remedy: what to do where one cannot be used.
+    """
+    tables, rows = sorted(folder.rglob("*.tsv")), {}
+    for split in ("train", "dev", "test"):
+        found = [table for table in tables if table.name == f"{split}.tsv"]
+        if len(found) != 1:
+            raise CorpusError(
+                f"{folder}: expected one {split}.tsv below it, found {len(found)}; {remedy}, and run this again"
+            )
+        rows[split] = list(_rows(found[0]))
+        if not rows[split] and split != "dev":
+            raise CorpusError(
+                f"{found[0]}: the part '{split}' of the language '{language}' is empty, and only dev may be;"
+                f" choose another language (--set language=...), or {remedy}, and run this again"
+            )
+    clips = found[0].parent / "clips"
+    audio = audio_by_stem(clips)
+    return {split: utterances(clips, split, part, audio=audio) if part else [] for split, part in rows.items()}
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -95,7 +111,11 @@ def first_release(corpora: Path) -> list[Utterance]:
         raise CorpusError(
             f"{folder}: expected one {FIRST_PART}.csv beside a folder {FIRST_PART} below it, found {len(found)}"
         )
-    return utterances(found[0].with_suffix(""), FIRST_PART, _first_rows(found[0]))
+    if not (rows := list(_first_rows(found[0]))):
+        raise CorpusError(
+            f"{found[0]}: expected lines of text; found none. Fetch the release again, and delete {folder}."
+        )
+    return utterances(found[0].with_suffix(""), FIRST_PART, rows)
 
 
 def _first_rows(path: Path) -> Iterator[tuple[str, str, None]]:

@@ -272,3 +272,6 @@ def test_a_first_release_of_another_layout(tmp_path: Path) -> None:
     table.with_suffix("").mkdir()
     with pytest.raises(CorpusError, match="expected the columns filename, text; found"):
         common_voice.first_release(tmp_path)
+    table.write_text("filename,text\n")
+    with pytest.raises(CorpusError, match=r"expected lines of text; found none\. Fetch the release again"):
+        common_voice.first_release(tmp_path)

@@ -20,7 +20,7 @@ from miniatures import (
 
 from asr import Error
 from asr.command import UsageError
-from asr.corpus import CorpusError
+from asr.corpus import CorpusError, audio_files
 from recipes import cmu_arctic, fleurs, librispeech, ljspeech, speech_commands, speechocean762, vctk
 
 PARTS = {
@@ -229,8 +229,37 @@ def test_common_voice(tmp_path: Path) -> None:
     assert counts(splits) == {"train": (3, 3), "dev": (2, 2), "test": (1, 1)}
     assert texts(splits["test"]) == {"common_voice_cy_test0": ('Mae "hen wlad" 0', "test-0")}
     assert every_utterance_is_of_its_split(splits) and all_decode(splits)
+    assert {path.name for path in place.parent.iterdir()} == {place.name, f".{place.name}.lock"}
     place.unlink()  # unpacked once
     assert read("common_voice", tmp_path, language="cy") == splits
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_common_voice_without_a_part(tmp_path: Path, split: str) -> None:
+    """Some small languages have a table with nothing but its header; only without dev one can do."""
+    files, place = _common_voice_files("cy"), tmp_path / "archives" / "common_voice-cy.tar.gz"
+    table = next(name for name in files if name.endswith(f"/{split}.tsv"))
+    files[table] = files[table].partition(b"\n")[0] + b"\n"
+    place.parent.mkdir()
+    place.write_bytes(pack(place.name, files))
+    if split == "dev":
+        assert counts(read("common_voice", tmp_path, language="cy")) == {"train": (3, 3), "dev": (0, 0), "test": (1, 1)}
+        return
+    with pytest.raises(CorpusError) as caught:
+        read("common_voice", tmp_path, language="cy")
+    assert f"the part '{split}' of the language 'cy' is empty" in str(caught.value)
+    assert "choose another language (--set language=...)" in str(caught.value)
+    assert f"put the archive of another release at {place}" in str(caught.value)
+    assert "downloaded again" not in str(caught.value)
+
+
+def test_common_voice_lists_its_clips_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, listed = tmp_path / "archives" / "common_voice-cy.tar.gz", []
+    place.parent.mkdir()
+    place.write_bytes(pack(place.name, _common_voice_files("cy")))
+    monkeypatch.setattr("recipes.audio_files", lambda folder: listed.append(folder) or audio_files(folder))
+    read("common_voice", tmp_path, language="cy")
+    assert [folder.name for folder in listed] == ["clips"]
 
 
 def test_common_voice_of_no_language_is_wrong_usage(tmp_path: Path) -> None:
@@ -241,8 +270,11 @@ def test_common_voice_of_no_language_is_wrong_usage(tmp_path: Path) -> None:
 def test_common_voice_of_another_layout(tmp_path: Path) -> None:
     folder = tmp_path / "common_voice" / "cy"
     folder.mkdir(parents=True)
-    with pytest.raises(CorpusError, match=r"expected one train\.tsv below it, found 0"):
+    with pytest.raises(
+        CorpusError, match=r"expected one train\.tsv below it, found 0; delete .* put the archive"
+    ) as caught:
         read("common_voice", tmp_path, language="cy")
+    assert "downloaded again" not in str(caught.value)
     (folder / "train.tsv").write_text("path\ttext\n")
     with pytest.raises(CorpusError, match="expected the columns client_id, path, sentence; found"):
         read("common_voice", tmp_path, language="cy")
