@@ -37,6 +37,7 @@ class Recipe:
         description: one line on what is in it.
         hours: of speech in all of it, for people: a number, or what it depends on.
         options: the recipe's own settings, with their defaults.
+        about: options -> which of these attributes are others then, such as the licence.
     """
 
     name: str
@@ -47,10 +48,17 @@ class Recipe:
     description: str
     hours: str
     options: Mapping[str, str] = field(default_factory=dict)
+    about: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda options: {}
 
     def test_split(self, options: Mapping[str, str]) -> str:
         """The split that the final WER is about, given the values of all options."""
         return self.test.format(**options)
+
+    def info(self, options: Mapping[str, str]) -> dict[str, object]:
+        """What a model's file says of its data and their licence, given the values of all options."""
+        its = replace(self, **self.about(options))
+        chosen = ", ".join(f"{name}={value}" for name, value in options.items() if value != self.options[name])
+        return {"data": [f"{its.name}{chosen and f' ({chosen})'}: {its.description}"], "licence": its.licence}
 
 
 def find(name: str) -> Recipe:

@@ -45,6 +45,7 @@ from recipes import (
 from recipes.archive import ensure
 
 LIST = Path(__file__).with_name("english_ids.txt.xz")
+CMU = "CMU's BSD-like licence"
 ARCTIC_SPEAKERS = ("aew", "axb", "clb", "slt")
 
 
@@ -53,12 +54,16 @@ class Corpus:
     """A corpus besides LibriSpeech.
 
     Attributes:
+        title: for people.
+        licence: of the data.
         everything: corpora folder -> at least the listed utterances, of whatever copy is there.
         id: what an utterance is called here after the corpus's name, by {speaker} and {name}, its recording's name.
         listed: what the list calls it.
         dev: the name here of the dev part that is listed; empty where there is none.
     """
 
+    title: str
+    licence: str
     everything: Callable[[Path], list[Utterance]]
     id: str
     listed: str = "{name}"
@@ -66,12 +71,22 @@ class Corpus:
 
 
 CORPORA = {  # the first may have to be fetched by hand: that is said before anything is downloaded
-    "common_voice_v1": Corpus(common_voice.first_release, "clips/{name}", dev="common-voice-dev"),
-    "speechocean762": Corpus(speechocean762.everything, "SPEAKER{speaker}/{name}", dev="speechocean762-dev"),
-    "an4": Corpus(an4.everything, "wav/an4_clstk/{speaker}/{name}"),
-    "ljspeech": Corpus(ljspeech.everything, "wav/{name}"),
-    "vctk": Corpus(vctk.everything, "{speaker}/{name}"),
+    "common_voice_v1": Corpus(
+        "Common Voice v1", "CC0", common_voice.first_release, "clips/{name}", dev="common-voice-dev"
+    ),
+    "speechocean762": Corpus(
+        "speechocean762",
+        "CC BY 4.0",
+        speechocean762.everything,
+        "SPEAKER{speaker}/{name}",
+        dev="speechocean762-dev",
+    ),
+    "an4": Corpus("AN4", CMU, an4.everything, "wav/an4_clstk/{speaker}/{name}"),
+    "ljspeech": Corpus("LJ Speech", "public domain", ljspeech.everything, "wav/{name}"),
+    "vctk": Corpus("VCTK", "ODC-By", vctk.everything, "{speaker}/{name}"),  # ODC-By before 0.92, CC BY 4.0 since
     "cmu_arctic": Corpus(
+        "CMU ARCTIC",
+        CMU,
         lambda corpora: cmu_arctic.everything(corpora, ARCTIC_SPEAKERS),
         "{speaker}/{name}",
         listed="{speaker}/{name}",
@@ -85,11 +100,8 @@ def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]
     Raises:
         CorpusError: a copy lacks utterances of the list, or has to be fetched by hand.
     """
-    without = set(filter(None, options["without"].split(",")))
-    if unknown := without - CORPORA.keys():
-        raise UsageError(f"without={','.join(sorted(unknown))}: expected some of {', '.join(CORPORA)}")
     listed, others, dev_parts = listed_ids(), [], {}
-    for name in [name for name in CORPORA if name not in without]:
+    for name in _taken(options):
         found, dev = _of_corpus(name, corpora), CORPORA[name].dev
         others += _take(found, listed[f"{name}/train"], "train", corpora / name)
         if dev:
@@ -103,6 +115,29 @@ def read(corpora: Path, options: Mapping[str, str]) -> dict[str, list[Utterance]
         **mini_librispeech.choosing(libri["dev-clean"], "dev-clean"),
         **dev_parts,
     }
+
+
+def about(options: Mapping[str, str]) -> dict[str, str]:
+    """Description and licence of what is not left out."""
+    corpora = [CORPORA[name] for name in _taken(options)]
+    licences = dict.fromkeys(("CC BY 4.0", *(corpus.licence for corpus in corpora)))
+    return {
+        "description": f"parts of {_joined(['LibriSpeech', *(corpus.title for corpus in corpora)])}",
+        "licence": _joined(list(licences)) + ", by part" * (len(licences) > 1),
+    }
+
+
+def _taken(options: Mapping[str, str]) -> list[str]:
+    """The names of the corpora that are not left out."""
+    without = set(filter(None, options["without"].split(",")))
+    if unknown := without - CORPORA.keys():
+        raise UsageError(f"without={','.join(sorted(unknown))}: expected some of {', '.join(CORPORA)}")
+    return [name for name in CORPORA if name not in without]
+
+
+def _joined(names: Sequence[str]) -> str:
+    """One, two and three."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def listed_ids() -> dict[str, list[str]]:
@@ -142,6 +177,7 @@ def _take(found: Mapping[str, Utterance], names: Sequence[str], split: str, fold
     return sorted((replace(found[name], split=split) for name in names), key=lambda utterance: utterance.id)
 
 
+OPTIONS = {"without": ""}
 recipe = Recipe(
     name="english",
     read=read,
@@ -158,8 +194,8 @@ recipe = Recipe(
         "minutes": 100.0,
     },
     test="dev-clean",
-    licence="CC BY 4.0, CC0, public domain, ODC-By and CMU's BSD-like licence, by part",
-    description="parts of LibriSpeech, Common Voice v1, speechocean762, AN4, LJ Speech, VCTK and CMU ARCTIC",
+    **about(OPTIONS),
     hours="17.1",
-    options={"without": ""},
+    options=OPTIONS,
+    about=about,
 )

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = recipes.find(arguments.name)
     options, settings = sort_settings(recipe, arguments.set)
     out = arguments.out or Path("data/runs") / recipe.name
-    info = {"data": [f"{recipe.name}: {recipe.description}"], "licence": recipe.licence, "commit": commit()}
+    info = {**recipe.info(options), "commit": commit()}
     from asr.training.folder import RunFolder  # brings torch, and `--help` should not wait for it
     from asr.training.workers import joined, leave
 
@@ -208,11 +208,15 @@ def _split(pairs: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def sort_settings(recipe: recipes.Recipe, pairs: Sequence[str]) -> tuple[dict[str, str], dict[str, object]]:
-    """`--set` pairs -> the recipe's own options, complete, and training settings."""
+    """`--set` pairs -> the recipe's own options, complete, and training settings.
+
+    Raises:
+        asr.command.UsageError: a pair is not key=value, or names what does not exist.
+    """
     options = dict(recipe.options)
     training = []
     for pair, (name, value) in zip(pairs, _split(pairs), strict=True):
-        if name in options:
+        if name in options and "=" in pair:
             options[name] = value
         else:
             training.append(pair)

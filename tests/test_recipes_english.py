@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from miniatures import all_decode, every_utterance_is_of_its_split, libri_files, pack, read, sound, texts
 
+from asr.command import UsageError
 from asr.corpus import CorpusError
 from recipes import (
     an4,
@@ -198,6 +199,33 @@ def test_what_is_left_out_is_not_needed(archives: Path) -> None:
     }
     assert "common-voice-dev" not in splits and "speechocean762-dev" in splits
     assert not (archives / "common_voice_v1").exists() and not (archives / "vctk").exists()
+
+
+@pytest.mark.parametrize(
+    ("without", "description", "licence"),
+    [
+        (
+            "",
+            "LibriSpeech, Common Voice v1, speechocean762, AN4, LJ Speech, VCTK and CMU ARCTIC",
+            "CC BY 4.0, CC0, CMU's BSD-like licence, public domain and ODC-By, by part",
+        ),
+        (
+            "an4,cmu_arctic,vctk",
+            "LibriSpeech, Common Voice v1, speechocean762 and LJ Speech",
+            "CC BY 4.0, CC0 and public domain, by part",
+        ),
+        ("common_voice_v1,an4,ljspeech,vctk,cmu_arctic", "LibriSpeech and speechocean762", "CC BY 4.0"),
+        (",".join(NAMES), "LibriSpeech", "CC BY 4.0"),
+    ],
+)
+def test_a_model_does_not_name_what_was_left_out(without: str, description: str, licence: str) -> None:
+    chosen = f" (without={without})" if without else ""
+    assert english.recipe.info({"without": without}) == {
+        "data": [f"english{chosen}: parts of {description}"],
+        "licence": licence,
+    }
+    with pytest.raises(UsageError, match="without=timit: expected some of common_voice_v1, "):
+        english.recipe.info({"without": "timit"})
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ import pytest
 
 import recipes
 from asr.checkpoint import load
+from asr.command import UsageError
 from asr.train import configure
 from asr.training.config import TrainConfig
 from scripts.results import Result
-from scripts.run_recipe import repeatable
+from scripts.run_recipe import repeatable, sort_settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 SCRIPT = PROJECT / "scripts" / "run_recipe.py"
@@ -26,10 +27,10 @@ TINY = ("steps=3", "hidden=8", "channels=8", "layers=1", "workers=1")
 
 
 def run_recipe(
-    corpora: Path, out: Path, *settings: str, options: Sequence[str] = ()
+    corpora: Path, out: Path, *settings: str, name: str = "yesno", options: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run the yesno recipe with a tiny model."""
-    line = [sys.executable, SCRIPT, "yesno", "--out", out, *options]
+    """Run a recipe with a tiny model."""
+    line = [sys.executable, SCRIPT, name, "--out", out, *options]
     line += [part for setting in settings for part in ("--set", setting)]
     environment = {**os.environ, "ASR_CORPORA": str(corpora.absolute()), "ASR_CACHE": str(out / "cache")}
     return subprocess.run(list(map(str, line)), cwd=out.parent, env=environment, capture_output=True, text=True)
@@ -143,6 +144,34 @@ def test_the_command_of_a_result_fixes_the_steps_and_tells_nothing_of_the_machin
     assert line("minutes=2", "seed=3", minutes=2) == f"{command} --set seed=3 --set minutes=0 --set steps=7"
     assert line(minutes=90) == f"{command} --set minutes=0 --set steps=7"  # the recipe's own
     assert line("noise=/home/me/noise/all", "init=en") == f"{command} --set noise=noise/all --set init=en"
+
+
+def test_a_model_says_which_options_chose_its_data(corpora: Path, tmp_path: Path) -> None:
+    done = run_recipe(corpora, tmp_path / "run", *TINY, "unheard=theo", name="digits")
+    assert done.returncode == 0, done.stderr
+    info = load(tmp_path / "run" / "model.safetensors").info
+    assert info["data"] == ["digits (unheard=theo): single English digits, six speakers"]
+    assert info["licence"] == "CC BY-SA 4.0"
+
+
+def test_what_a_recipe_says_of_its_data_names_what_differs_from_the_defaults() -> None:
+    for name, chosen, said in (
+        ("common_voice", {"language": "cy"}, "common_voice (language=cy): sentences read by volunteers"),
+        ("common_voice", {"language": "en"}, "common_voice: sentences"),
+        ("librispeech", {"train": "960h"}, "librispeech (train=960h): "),
+        ("speech_commands", {"words": "12"}, "speech_commands (words=12): "),
+    ):
+        recipe = recipes.find(name)
+        info = recipe.info({**recipe.options, **chosen})
+        assert info["data"][0].startswith(said) and info["licence"] == recipe.licence
+
+
+def test_an_option_without_a_value_is_wrong_usage() -> None:
+    digits = recipes.find("digits")
+    assert sort_settings(digits, ["unheard=theo", "hidden=8"]) == ({"unheard": "theo"}, {"hidden": 8})
+    for pair in ("unheard", "epochs"):
+        with pytest.raises(UsageError, match=f"--set {pair}: expected key=value"):
+            sort_settings(digits, [pair])
 
 
 def test_an_unknown_setting_is_wrong_usage(corpora: Path, tmp_path: Path) -> None:
