@@ -11,12 +11,13 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr import Error, corpus
 from asr.corpus import CorpusError, Utterance, audio_files, report_problems, stable_fraction
+from asr.normalizer import Normalizer
 
 NOT_RECIPES = ("__init__", "archive")
 NAMES = tuple(sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in NOT_RECIPES))
@@ -174,13 +175,22 @@ def halves(dev: Iterable[Utterance], key: Callable[[Utterance], str]) -> dict[st
 
 
 def unheard(splits: Mapping[str, list[Utterance]]) -> dict[str, list[Utterance]]:
-    """The same parts, where speakers read the same sentences: no text is both in train and in another part.
+    """The same parts, where speakers read the same sentences: none is both in train and in another part.
 
-    Dev and test give up what is also read in train; one that would be empty then keeps all, and train gives it up.
+    Dev and test give up what is also read in train; one that would be empty then keeps all, and train gives it up. Two
+    texts are one sentence if they differ in case and punctuation alone. How many were given up is said on stderr.
     """
-    train = splits["train"]
-    known = {utterance.text for utterance in train}
-    others = {name: part for name, part in splits.items() if name != "train"}
-    others = {name: [each for each in part if each.text not in known] or part for name, part in others.items()}
-    asked = {utterance.text for part in others.values() for utterance in part}
-    return {"train": [utterance for utterance in train if utterance.text not in asked], **others}
+    sentence = Normalizer()
+    said = {name: [sentence(utterance.text) for utterance in part] for name, part in splits.items()}
+    kept = {name: _without(part, said[name], set(said["train"])) or part for name, part in splits.items()}
+    asked = {sentence(each.text) for name, part in kept.items() if name != "train" for each in part}
+    kept["train"] = _without(splits["train"], said["train"], asked)
+    taken = {name: len(part) - len(kept[name]) for name, part in splits.items()}
+    if any(taken.values()):
+        counts = ", ".join(f"{count} of {len(splits[name])} in {name}" for name, count in taken.items() if count)
+        print(f"left out, as their sentences are in another part, too: {counts}", file=sys.stderr)
+    return kept
+
+
+def _without(part: list[Utterance], said: Iterable[str], known: Collection[str]) -> list[Utterance]:
+    return [utterance for utterance, sentence in zip(part, said, strict=True) if sentence not in known]

@@ -74,9 +74,11 @@ def _official(folder: Path) -> dict[str, list[Utterance]]:
 
 
 def _recordings(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(name, path), such as "yes/0132a06d_nohash_1", whatever the extension."""
+    """(name, path), such as "yes/0132a06d_nohash_1", whatever the extension; of x.flac and x.wav the first."""
+    found: dict[str, Path] = {}
     for path in audio_files(folder):
-        yield path.relative_to(folder).with_suffix("").as_posix(), path
+        found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+    yield from found.items()
 
 
 def _utterance(name: str, path: Path, split: str) -> Utterance:
@@ -95,7 +97,7 @@ def _classes(part: list[Utterance]) -> list[Utterance]:
 def _silence(folder: Path, split: str) -> list[Utterance]:
     """The noises' seconds, each half a second after the one before."""
     found = []
-    for path in audio_files(folder / NOISE):
+    for _, path in _recordings(folder / NOISE):
         if (path.stem == DEV_NOISE) == (split == "dev"):
             for i in range(int(2 * audio.duration(path)) - 1):
                 found.append(Utterance(f"{NOISE}/{path.stem}#{i}", path, "SILENCE", 1.0, split=split, offset=i / 2))

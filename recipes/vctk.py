@@ -3,8 +3,9 @@
 About 44 hours, 110 speakers, 48 kHz, two microphones, of which the first is taken; cased and punctuated. Version 0.92.
 Home: https://datashare.ed.ac.uk/handle/10283/3443, 11,747,302,977 bytes, CC BY 4.0 (before 0.92: ODC-By). The corpus
 lacks the texts of p315 and some recordings of p362, which are left out. There are no official splits: by a stable hash
-a tenth of the speakers choose and a tenth give the figure. All speakers read the rainbow passage and a few more
-sentences in common; what is read in train is left out of dev and test. Published: nothing for such a split.
+a tenth of the speakers choose and a tenth give the figure. All speakers read the rainbow passage, and most newspaper
+sentences are read by several; what is read in train is left out of dev and test, and how much that is is said.
+Published: nothing for such a split.
 """
 
 from __future__ import annotations

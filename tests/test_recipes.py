@@ -154,6 +154,24 @@ def test_what_is_trained_on_is_not_tested_on() -> None:
     assert left == {"train": ["a"], "dev": ["d"], "test": ["b", "c"]}  # test would have been empty
 
 
+def test_the_same_sentence_is_written_in_more_than_one_way(capsys: pytest.CaptureFixture) -> None:
+    parts = {
+        "train": _said("train", "Is that right ?", '"We\'re here"', "A third one.", "Asked, in dev."),
+        "dev": _said("dev", "asked in dev"),
+        "test": _said("test", "Is that right?", "We\u2019re here)", "WERE HERE", "a third", "Third one, a."),
+    }
+    left = {name: [each.text for each in part] for name, part in unheard(parts).items()}
+    assert left == {
+        "train": ["Is that right ?", '"We\'re here"', "A third one."],
+        "dev": ["asked in dev"],
+        "test": ["WERE HERE", "a third", "Third one, a."],
+    }
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["left out, as their sentences are in another part, too: 1 of 4 in train, 2 of 5 in test"]
+    assert unheard(left_apart := {"train": parts["train"][:1], "dev": [], "test": parts["test"][2:]}) == left_apart
+    assert capsys.readouterr().err == ""
+
+
 # Transcripts without recordings
 
 

@@ -195,6 +195,24 @@ def test_speech_commands_of_12_classes(publish, tmp_path: Path, monkeypatch: pyt
     assert not recordings(splits["train"]) & recordings(splits["dev"])
 
 
+def test_speech_commands_with_transcoded_recordings_beside(
+    publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same recordings, each once: of a listed one no copy is left for training."""
+    monkeypatch.setattr(speech_commands, "ARCHIVE", publish(speech_commands.ARCHIVE, _commands_files()))
+    test = {"./yes/0132a06d_nohash_1.wav": sound("a.wav")}
+    monkeypatch.setattr(speech_commands, "TEST_12", publish(speech_commands.TEST_12, test))
+    before = {words: read("speech_commands", tmp_path / "corpora", words=words) for words in ("35", "12")}
+    for name in ("yes/000000b8_nohash_0", "_background_noise_/running_tap"):
+        path = tmp_path / "corpora" / "speech_commands" / "v0.02" / f"{name}.flac"
+        path.write_bytes(sound("a.flac", seconds=2.6))
+    for words, splits in before.items():
+        after = read("speech_commands", tmp_path / "corpora", words=words)
+        assert {name: [each.id for each in part] for name, part in after.items()} == {
+            name: [each.id for each in part] for name, part in splits.items()
+        }
+
+
 def test_speech_commands_without_a_listed_recording(publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = _commands_files()
     del files["./bed/00000001_nohash_0.wav"]
