@@ -11,7 +11,9 @@ two ways, which rest on different assumptions:
   same segments and statistic where alignments do not tie (but overlooks what its second system inserts behind the
   last word of an utterance). It takes segments to be independent, of whomever they are.
 
-`Comparison` calls a system better where both find p < 0.05. False alarms, measured by
+`Comparison` calls a system better where both find p < 0.05. It goes by words, but where most of what was said is in
+scripts without spaces between words by characters, as NIST does for Mandarin: there a "word" is a sentence, wrong
+whatever the number of its errors. The bootstrap is done for both. False alarms of words, measured by
 `python scripts/interval_coverage.py` on 1,000 simulated pairs of equally good systems a row (standard errors: up to
 1.4 points), where systems differ by speaker and by utterance, so that MAPSSWE's segments are not independent:
 
@@ -29,6 +31,7 @@ Where they differ by word alone, each test gives 5% (tests/test_compare.py).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -49,6 +52,11 @@ from asr.score import (
 
 GOOD_WORDS = 2  # correct in both systems, they end a segment: NIST's choice
 SIGNIFICANT = 0.05
+# Tibetan, Thai and Lao, Burmese, Khmer, kana, Chinese characters of all planes
+_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
 
 
 @dataclass(frozen=True)
@@ -75,78 +83,119 @@ class MatchedPairs:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """The error rates of two systems, A and B, over words or characters, and how much they differ.
+
+    Args:
+        errors_a, errors_b: of both.
+        reference: words or characters in the references, the same for both.
+        low, high: 95% interval of the difference, a fraction; of no width where draws do not differ, which is no
+            certainty.
+        p: two-sided, of the paired bootstrap.
+    """
+
+    errors_a: int
+    errors_b: int
+    reference: int
+    low: float
+    high: float
+    p: float
+
+    @property
+    def rate_a(self) -> float:
+        return _rate(self.errors_a, self.reference)
+
+    @property
+    def rate_b(self) -> float:
+        return _rate(self.errors_b, self.reference)
+
+    @property
+    def difference(self) -> float:
+        """The rate of A less that of B: below 0 where A makes fewer errors."""
+        return _rate(self.errors_a - self.errors_b, self.reference)
+
+    def describe(self) -> str:
+        """The difference and how sure it is, for a person."""
+        ends = f"{100 * self.low:+.2f} to {100 * self.high:+.2f}" if self.low < self.high else "-"
+        return f"difference {100 * self.difference:+.2f} points (95% interval {ends}), {_p(self.p)} by bootstrap"
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two systems, A and B, on the same references.
 
     Args:
         names: of A and B.
-        errors_a, errors_b: of words.
-        words: in the references, the same for both.
-        low, high: 95% interval of the difference, a fraction.
-        p: two-sided, of the paired bootstrap.
-        interval: what was drawn for it.
+        words, characters: the difference of their word and of their character error rates.
+        by: what the verdict goes by, and the MAPSSWE test is about.
+        interval: what was drawn for the intervals.
         matched: the MAPSSWE test.
+        missing: utterances without a hypothesis of A and of B, which count as deleted.
     """
 
     names: tuple[str, str]
-    errors_a: int
-    errors_b: int
-    words: int
-    low: float
-    high: float
-    p: float
+    words: Difference
+    characters: Difference
+    by: Literal["words", "characters"]
     interval: Literal["speakers", "utterances"]
     matched: MatchedPairs
-
-    @property
-    def wer_a(self) -> float:
-        return _rate(self.errors_a, self.words)
-
-    @property
-    def wer_b(self) -> float:
-        return _rate(self.errors_b, self.words)
-
-    @property
-    def difference(self) -> float:
-        """WER of A less WER of B: below 0 where A makes fewer errors."""
-        return _rate(self.errors_a - self.errors_b, self.words)
+    missing: tuple[int, int] = (0, 0)
 
     @property
     def better(self) -> str | None:
         """The name of the system that both tests find better at the 5% level, or None."""
-        if max(self.p, self.matched.p) >= SIGNIFICANT or self.difference == 0:
+        found = self.words if self.by == "words" else self.characters
+        if max(found.p, self.matched.p) >= SIGNIFICANT or found.difference == 0:
             return None
-        return self.names[0] if self.difference < 0 else self.names[1]
+        return self.names[0] if found.difference < 0 else self.names[1]
 
     def to_dict(self) -> dict[str, object]:
         """What JSON can hold: rates as fractions, null for an infinite one."""
+        words, characters = self.words, self.characters
         return {
             "a": self.names[0],
             "b": self.names[1],
-            "wer_a": finite(self.wer_a),
-            "wer_b": finite(self.wer_b),
-            "difference": finite(self.difference),
-            "difference_low": finite(self.low),
-            "difference_high": finite(self.high),
+            "wer_a": finite(words.rate_a),
+            "wer_b": finite(words.rate_b),
+            "difference": finite(words.difference),
+            "difference_low": finite(words.low),
+            "difference_high": finite(words.high),
+            "p": words.p,
+            "cer_a": finite(characters.rate_a),
+            "cer_b": finite(characters.rate_b),
+            "cer_difference": finite(characters.difference),
+            "cer_difference_low": finite(characters.low),
+            "cer_difference_high": finite(characters.high),
+            "cer_p": characters.p,
             "interval_over": self.interval,
-            "p": self.p,
             "matched_pairs": self.matched.to_dict(),
+            "by": self.by,
             "better": self.better,
+            "missing_a": self.missing[0],
+            "missing_b": self.missing[1],
         }
 
     def describe(self) -> str:
-        """A line for a person."""
+        """A line for a person, what the verdict goes by first."""
         a, b = self.names
         found = f"{self.better} is better" if self.better else f"no difference shown between {a} and {b}"
-        return (
-            f"{found}: WER {self.wer_a:.2%} ({a}) and {self.wer_b:.2%} ({b}), difference {100 * self.difference:+.2f} "
-            f"points (95% interval {100 * self.low:+.2f} to {100 * self.high:+.2f}), {_p(self.p)} by bootstrap over "
-            f"{self.interval}, {_p(self.matched.p)} by matched pairs of {self.matched.segments} segments"
-        )
+        if self.by == "characters":
+            found += ", by characters, as in scripts without spaces between words"
+        rates = [("WER", self.words), ("CER", self.characters)]
+        parts = [
+            f"{name} {each.rate_a:.2%} ({a}) and {each.rate_b:.2%} ({b}), {each.describe()} over {self.interval}"
+            for name, each in (rates if self.by == "words" else rates[::-1])
+        ]
+        parts.append(f"{_p(self.matched.p)} by matched pairs of {self.matched.segments} segments")
+        if any(self.missing):
+            parts.append(
+                f"utterances without a hypothesis, all deleted: {self.missing[0]} ({a}), {self.missing[1]} ({b})"
+            )
+        return f"{found}: {'; '.join(parts)}"
 
 
-def _rate(errors: int, words: int) -> float:
-    return float(rates(np.asarray(errors), np.asarray(words)))
+def _rate(errors: int, reference: int) -> float:
+    return float(rates(np.asarray(errors), np.asarray(reference)))
 
 
 def _p(p: float) -> str:
@@ -174,22 +223,41 @@ def compare(
     """
     check_lengths(references, a, speakers)
     check_lengths(references, b, speakers)
-    slots = [(error_slots(r, x), error_slots(r, y)) for r, x, y in zip(references, a, b, strict=True)]
-    errors = np.array([(x.sum(), y.sum()) for x, y in slots])  # (n, 2)
-    words = np.array([len(x) // 2 for x, _ in slots])  # (n,)
     groups = speaker_groups(speakers)
-    low, high, p = bootstrap_difference(errors[:, 0] - errors[:, 1], words, groups, seed=seed)
+    slots = {
+        by: [
+            (error_slots(split(r), split(x)), error_slots(split(r), split(y)))
+            for r, x, y in zip(references, a, b, strict=True)
+        ]
+        for by, split in (("words", str.split), ("characters", _characters))
+    }
+    by = "characters" if without_spaces(references) else "words"
     return Comparison(
         names=names,
-        errors_a=int(errors[:, 0].sum()),
-        errors_b=int(errors[:, 1].sum()),
-        words=int(words.sum()),
-        low=low,
-        high=high,
-        p=p,
+        words=_difference(slots["words"], groups, seed),
+        characters=_difference(slots["characters"], groups, seed),
+        by=by,
         interval="utterances" if groups is None else "speakers",
-        matched=matched_pairs(np.concatenate([segments(x, y) for x, y in slots])),
+        matched=matched_pairs(np.concatenate([segments(x, y) for x, y in slots[by]])),
     )
+
+
+def without_spaces(texts: Sequence[str]) -> bool:
+    """Whether most characters are of scripts that are written without spaces between words, as Chinese and Thai are."""
+    letters = "".join("".join(texts).split())
+    return len(_WITHOUT_SPACES.findall(letters)) > len(letters) / 2
+
+
+def _characters(text: str) -> str:
+    """What the CER counts: a space between words is one, however wide."""
+    return " ".join(text.split())
+
+
+def _difference(slots: Sequence[tuple[np.ndarray, np.ndarray]], groups: Sequence[int] | None, seed: int) -> Difference:
+    errors = np.array([(x.sum(), y.sum()) for x, y in slots])  # (n, 2)
+    tokens = np.array([len(x) // 2 for x, _ in slots])  # (n,)
+    drawn = bootstrap_difference(errors[:, 0] - errors[:, 1], tokens, groups, seed=seed)
+    return Difference(int(errors[:, 0].sum()), int(errors[:, 1].sum()), int(tokens.sum()), *drawn)
 
 
 def bootstrap_difference(
@@ -199,7 +267,7 @@ def bootstrap_difference(
     samples: int = 10_000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Interval and two-sided p-value of the difference of two word error rates, by the paired bootstrap.
+    """Interval and two-sided p-value of the difference of two error rates, by the paired bootstrap.
 
     The p-value is twice the share of draws on the rarer side of 0, those at 0 and one more counted on either, so that
     it is below 0.05 where the 95% interval does not hold 0. Few utterances can all be alike by chance, which draws
@@ -208,7 +276,7 @@ def bootstrap_difference(
 
     Args:
         differences: (n,) errors of A less errors of B, one an utterance.
-        words: (n,) reference words.
+        words: (n,) reference words, or characters.
         groups: (n,) the group, such as a speaker, of each utterance; None: every utterance is its own.
         samples: test sets to draw.
         seed: same seed, same result, whatever the order of utterances.
@@ -228,15 +296,14 @@ def _least_p(differences: np.ndarray) -> float:
     return min(1.0, 2.0 ** (1 - int(np.count_nonzero(differences))))
 
 
-def error_slots(reference: str, hypothesis: str) -> np.ndarray:
-    """Where the errors are: (2N + 1,) for a reference of N words.
+def error_slots(reference: Sequence[str], hypothesis: Sequence[str]) -> np.ndarray:
+    """Where the errors are: (2N + 1,) for a reference of N words (or characters).
 
     Item 2i + 1 is 1 if word i is substituted or deleted, item 2i the number of words inserted before it, the last one
     those after all. The alignment has the fewest errors; where several have, it is jiwer's choice.
     """
-    words = reference.split()
-    slots = np.zeros(2 * len(words) + 1, np.int64)
-    found = jiwer.process_words([words], [hypothesis.split()], as_they_are, as_they_are)
+    slots = np.zeros(2 * len(reference) + 1, np.int64)
+    found = jiwer.process_words([list(reference)], [list(hypothesis)], as_they_are, as_they_are)
     for chunk in found.alignments[0]:
         if chunk.type == "insert":
             slots[2 * chunk.ref_start_idx] += chunk.hyp_end_idx - chunk.hyp_start_idx

@@ -40,6 +40,8 @@ from asr import Error
 
 MIN_SPEAKERS = 20  # with fewer, resampling speakers says little about how much speakers differ
 _CHUNK = 2**22  # counts drawn at once: 32 MiB
+_FEW_ROWS = 500  # counts of words have hardly more distinct rows; counts of characters may have one an utterance
+_ROW_COST = 8  # drawing how often a row occurs takes as long as drawing so many groups
 
 
 class ScoreError(Error):
@@ -280,12 +282,19 @@ def resampled_totals(totals: np.ndarray, samples: int, random: np.random.Generat
     """Sums over test sets of as many groups, drawn with replacement: (G, K) -> (samples, K).
 
     Groups with the same counts are interchangeable, so what is drawn is how often each distinct row occurs: far
-    fewer numbers than one a group, with exactly the same distribution.
+    fewer numbers than one a group, with exactly the same distribution. Where hardly a row occurs twice, drawing the
+    groups is quicker.
     """
     rows, times = np.unique(totals, axis=0, return_counts=True)  # (R, K), (R,)
-    chunk = max(1, _CHUNK // len(rows))
-    drawn = [
-        random.multinomial(len(totals), times / len(totals), size=min(chunk, samples - start)) @ rows
-        for start in range(0, samples, chunk)
-    ]
+    each = len(rows) > max(_FEW_ROWS, len(totals) / _ROW_COST)
+    ordered = rows.repeat(times, axis=0)  # (G, K); of one order, whatever that of the groups
+    chunk = max(1, _CHUNK // (len(totals) if each else len(rows)))
+    drawn = []
+    for start in range(0, samples, chunk):
+        size = min(chunk, samples - start)
+        if each:
+            groups = random.integers(len(totals), size=(size, len(totals)), dtype=np.int32)
+            drawn.append(np.stack([column.take(groups).sum(axis=1) for column in ordered.T], axis=1))
+        else:
+            drawn.append(random.multinomial(len(totals), times / len(totals), size=size) @ rows)
     return np.concatenate(drawn)

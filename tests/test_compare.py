@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from asr.compare import bootstrap_difference, compare, error_slots, matched_pairs, segments
-from asr.score import ScoreError, word_counts
+from asr.compare import bootstrap_difference, compare, error_slots, matched_pairs, segments, without_spaces
+from asr.score import ScoreError, character_counts, word_counts
 
 unhurried = settings(deadline=None)
 sentences = st.lists(st.sampled_from("abcd"), max_size=12).map(" ".join)
@@ -24,7 +24,7 @@ sentences = st.lists(st.sampled_from("abcd"), max_size=12).map(" ".join)
 @unhurried
 @given(sentences, sentences)
 def test_errors_in_slots_are_those_of_the_score(reference, hypothesis):
-    slots, counts = error_slots(reference, hypothesis), word_counts(reference, hypothesis)
+    slots, counts = error_slots(reference.split(), hypothesis.split()), word_counts(reference, hypothesis)
     assert len(slots) == 2 * counts.reference + 1
     assert slots[0::2].sum() == counts.insertions
     assert slots[1::2].sum() == counts.substitutions + counts.deletions
@@ -32,9 +32,9 @@ def test_errors_in_slots_are_those_of_the_score(reference, hypothesis):
 
 
 def test_slots_by_hand():
-    assert error_slots("a b c", "x a y c d e").tolist() == [1, 0, 0, 1, 0, 0, 2]
-    assert error_slots("a b", "").tolist() == [0, 1, 0, 1, 0]
-    assert error_slots("", "a b").tolist() == [2]
+    assert error_slots("abc", "xaycde").tolist() == [1, 0, 0, 1, 0, 0, 2]
+    assert error_slots(["one", "two"], []).tolist() == [0, 1, 0, 1, 0]
+    assert error_slots([], ["one", "two"]).tolist() == [2]
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,7 @@ def test_slots_by_hand():
     ],
 )
 def test_segments_by_hand(a, b, expected):
-    reference = "a b c d e f"
-    found = segments(error_slots(reference, a), error_slots(reference, b))
+    found = segments(error_slots("abcdef", a.split()), error_slots("abcdef", b.split()))
     assert [tuple(counts) for counts in found.tolist()] == expected
 
 
@@ -78,7 +77,7 @@ def segments_by_walking(a, b):
 @unhurried
 @given(sentences, sentences, sentences)
 def test_segments_are_those_of_a_walk(reference, a, b):
-    slots = error_slots(reference, a), error_slots(reference, b)
+    slots = error_slots(reference.split(), a.split()), error_slots(reference.split(), b.split())
     assert segments(*slots).tolist() == segments_by_walking(*slots)
 
 
@@ -164,7 +163,7 @@ def test_the_interval_excludes_zero_where_p_is_below_5_percent(seed, n, shift):
     words = random.integers(1, 20, n)
     differences = np.round(random.normal(shift * words, 2)).astype(int)
     if np.count_nonzero(differences) >= 6:  # with fewer, p is bounded by their number
-        low, high, p = bootstrap_difference(differences, words, samples=500, seed=seed)
+        low, high, p = bootstrap_difference(differences, words, samples=1000, seed=seed)  # 500: one draw apart
         assert (p < 0.05) == (low > 0 or high < 0)
 
 
@@ -218,25 +217,72 @@ def test_a_better_system_is_found_and_named():
     references, a, b = texts(np.random.default_rng(0), 200, 10, [0.3, 0.2])
     result = compare(references, a, b, names=("old", "new"))
     assert result.better == "new"
-    assert result.difference == pytest.approx(result.wer_a - result.wer_b) and result.difference > 0
-    assert 0 < result.low < result.difference < result.high
-    assert max(result.p, result.matched.p) < 0.001
-    assert result.describe().startswith(f"new is better: WER {result.wer_a:.2%} (old) and {result.wer_b:.2%} (new)")
+    words = result.words
+    assert words.difference == pytest.approx(words.rate_a - words.rate_b) and words.difference > 0
+    assert 0 < words.low < words.difference < words.high
+    assert max(words.p, result.matched.p) < 0.001
+    assert result.describe().startswith(f"new is better: WER {words.rate_a:.2%} (old) and {words.rate_b:.2%} (new)")
     assert result.describe().endswith(f"p < 0.001 by matched pairs of {result.matched.segments} segments")
     turned = compare(references, b, a, names=("new", "old"))
-    assert (turned.better, turned.difference) == ("new", -result.difference)
+    assert (turned.better, turned.words.difference) == ("new", -words.difference)
     assert turned.matched.statistic == -result.matched.statistic
     written = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert written["better"] == "new" and written["matched_pairs"]["p"] == result.matched.p
     assert written.keys() >= {"wer_a", "wer_b", "difference", "difference_low", "difference_high", "p"}
+    assert (written["by"], written["missing_a"], written["missing_b"]) == ("words", 0, 0)
 
 
 def test_a_system_is_no_better_than_itself():
     references, a, _ = texts(np.random.default_rng(1), 30, 10, [0.3, 0.2])
     result = compare(references, a, a)
-    assert (result.better, result.difference, result.p, result.matched.p) == (None, 0, 1, 1)
-    assert (result.low, result.high) == (0, 0)
+    assert (result.better, result.words.difference, result.words.p, result.matched.p) == (None, 0, 1, 1)
+    assert (result.words.low, result.words.high) == (0, 0)
     assert result.describe().startswith("no difference shown between A and B: WER")
+    assert result.describe().count("(95% interval -)") == 2  # no width is no certainty
+
+
+HANZI = [chr(0x4E00 + i) for i in range(500)]
+
+
+def spelled(random: np.random.Generator, texts: list[str], rate: float) -> list[str]:
+    """Texts with a share of their letters taken for others."""
+    return ["".join(str(random.choice(HANZI)) if random.random() < rate else c for c in text) for text in texts]
+
+
+def test_scripts_without_spaces_are_compared_by_characters():
+    """Sentences of 20 characters, of which no system gets one wholly right, but one hardly a character wrong."""
+    random = np.random.default_rng(3)
+    references = ["".join(random.choice(HANZI, 20)) for _ in range(60)]
+    a = [f"{HANZI[0]}{text[1:]}" for text in references]
+    result = compare(references, a, spelled(random, references, 0.5), names=("good", "bad"))
+    assert (result.by, result.better) == ("characters", "good")
+    assert result.words.rate_a > 0.9 and result.words.p > 0.1  # a "word" is a whole sentence
+    characters, written = result.characters, result.to_dict()
+    assert characters.errors_a == sum(character_counts(*pair).errors for pair in zip(references, a, strict=True)) <= 60
+    assert characters.reference == 1200 and characters.high < 0 and max(characters.p, result.matched.p) < 0.001
+    assert written["cer_difference"] == characters.difference < -0.4 and written["cer_p"] == characters.p
+    assert (written["by"], written["cer_a"], written["cer_b"]) == ("characters", characters.rate_a, characters.rate_b)
+    assert result.describe().startswith(
+        "good is better, by characters, as in scripts without spaces between words: "
+        f"CER {characters.rate_a:.2%} (good) and {characters.rate_b:.2%} (bad), difference -"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("good morning", False),
+        ("안녕하세요 여러분", False),
+        ("Donaudampfschifffahrtsgesellschaft", False),
+        ("", False),
+        ("请帮我打开 wifi", True),
+        ("おはようございます", True),
+        ("สวัสดีตอนเช้า", True),
+        ("𠮷野家", True),
+    ],
+)
+def test_scripts_without_spaces_are_known(text, expected):
+    assert without_spaces([text, ""]) == expected
 
 
 def test_speakers_are_drawn_from_twenty_on():
@@ -247,9 +293,10 @@ def test_speakers_are_drawn_from_twenty_on():
 
 def test_without_a_reference_word_json_stays_valid():
     result = compare(["", ""], ["a", "b c"], ["", ""])
-    assert (result.wer_a, result.wer_b, result.difference) == (math.inf, 0, math.inf)
+    words = result.words
+    assert (words.rate_a, words.rate_b, words.difference) == (math.inf, 0, math.inf)
     json.dumps(result.to_dict(), allow_nan=False)
-    assert compare([""], [""], [""]).difference == 0
+    assert compare([""], [""], [""]).words.difference == 0
 
 
 def test_unequal_lengths_are_errors():

@@ -47,7 +47,7 @@ def test_rates_ratios_and_times_of_a_corpus() -> None:
     ]
     found = row("c", pairs, Normalizer())
     assert (found.ours.score.words.errors, found.theirs.score.words.errors) == (1, 3)
-    assert (found.comparison.errors_a, found.comparison.errors_b) == (1, 3)
+    assert (found.comparison.words.errors_a, found.comparison.words.errors_b) == (1, 3)
     assert found.wer_ratio == pytest.approx(1 / 3)
     assert (found.ours.rtf, found.theirs.rtf) == (pytest.approx(0.025), pytest.approx(0.2))
     assert found.speed_ratio == pytest.approx(8)

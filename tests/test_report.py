@@ -95,9 +95,9 @@ def test_words_that_one_system_alone_gets_right(triples: list[tuple[str, str, st
     said = [reference.split() for reference, _, _ in triples]
     letters = [[alignment(r, texts[i].split()) for r, texts in zip(said, triples, strict=True)] for i in (1, 2)]
     only_a, only_b = Counter(), Counter()
-    for reference, a, b in triples:
+    for reference, a, b in ([text.split() for text in triple] for triple in triples):
         wrong_a, wrong_b = error_slots(reference, a)[1::2], error_slots(reference, b)[1::2]
-        for word, in_a, in_b in zip(reference.split(), wrong_a, wrong_b, strict=True):
+        for word, in_a, in_b in zip(reference, wrong_a, wrong_b, strict=True):
             only_a[word] += in_b > in_a
             only_b[word] += in_a > in_b
     found = {word: (times_a, times_b) for word, times_a, times_b in changed(said, *letters)}

@@ -286,6 +286,21 @@ def test_two_systems(visit: Callable, of_two: tuple) -> None:
     assert len(page.all("#utterances .alignment")) == 2 * len(page.ids())
 
 
+def test_two_systems_in_a_script_without_spaces(visit: Callable, tmp_path: Path) -> None:
+    """One character of a sentence is wrong or all but one are: every "word" is wrong, and B is better all the same."""
+    said = {f"u{i}": "".join(chr(0x4E00 + 20 * i + k) for k in range(10)) for i in range(30)}
+    heard = {"a": {name: text[0] for name, text in said.items()}, "b": {name: text[1:] for name, text in said.items()}}
+    paths = {name: write_texts(tmp_path / f"{name}.jsonl", each) for name, each in {"said": said, **heard}.items()}
+    arguments = ["--references", paths["said"], "--hypotheses", paths["a"], "--compare", paths["b"]]
+    compared = report(*arguments, "--report", tmp_path / "r.html")["comparison"]
+    assert (compared["wer_a"], compared["wer_b"], compared["cer_a"], compared["cer_b"]) == (1, 1, 0.9, 0.1)
+    page = visit(tmp_path / "r.html")
+    assert page.one(".verdict").text == f"B {paths['b']} is better."
+    text = page.one("#comparison").text
+    assert "by characters, as in scripts without spaces between words" in text and "A 90.0%, B 10.0%" in text
+    assert "+80.0 points" in text and text.count("95% interval –") == 2  # each draw finds the same
+
+
 def test_sound_and_pictures(visit: Callable, of_model: tuple) -> None:
     page = visit(of_model[0])
     page.click(page.all(".utterances .open")[0])

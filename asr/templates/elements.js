@@ -27,6 +27,9 @@ const plural = (number, one, many = `${one}s`) => `${count(number)} ${number ===
 const interval = (score) =>
   score.wer_low === score.wer_high ? "–" : `${percent(score.wer_low)} to ${percent(score.wer_high)}`;
 
+// The same of a difference, in percentage points.
+const pointsInterval = (low, high) => (low === high && low !== null ? "–" : `${points(low)} to ${points(high)} points`);
+
 // Letters that one cannot see, and marks that would stand on nothing.
 const sign = (letter) =>
   letter === null ? "∅" : letter === " " ? "␣" : /^\p{M}/u.test(letter) ? `◌${letter}` : letter;

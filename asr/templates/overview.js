@@ -87,16 +87,26 @@ function comparison(data, follow) {
   if (!found) return null;
   const difference = data.utterances.map((utterance) => errorsOf(utterance, 0) - errorsOf(utterance, 1));
   const wins = [difference.filter((d) => d < 0).length, difference.filter((d) => d > 0).length];
-  const winner = found.better === null ? null : found.difference < 0 ? 0 : 1;
+  const byWords = found.by === "words";
+  const winner = found.better === null ? null : (byWords ? found.difference : found.cer_difference) < 0 ? 0 : 1;
   const verdict =
     winner === null
       ? ["No difference is shown between ", tag(0), " and ", tag(1), "."]
       : [tag(winner), " ", apart(found.better), " is better."];
+  const matched = `Matched pairs, ${count(found.matched_pairs.segments)} segments`;
   const rows = [
     ["Difference of word error rates, A − B", `${points(found.difference)} points`],
-    ["95% interval", `${points(found.difference_low)} to ${points(found.difference_high)} points`],
+    ["95% interval", pointsInterval(found.difference_low, found.difference_high)],
     [`Paired bootstrap over ${found.interval_over}`, chance(found.p)],
-    [`Matched pairs, ${count(found.matched_pairs.segments)} segments`, chance(found.matched_pairs.p)],
+    ...(byWords ? [[matched, chance(found.matched_pairs.p)]] : []),
+    ["Character error rates", `A ${percent(found.cer_a)}, B ${percent(found.cer_b)}`],
+    ["Difference of character error rates, A − B", `${points(found.cer_difference)} points`],
+    ["95% interval", pointsInterval(found.cer_difference_low, found.cer_difference_high)],
+    [`Paired bootstrap over ${found.interval_over}`, chance(found.cer_p)],
+    ...(byWords ? [] : [[`${matched} of characters`, chance(found.matched_pairs.p)]]),
+    ...(found.missing_a || found.missing_b
+      ? [["Utterances without a hypothesis, all deleted", `A ${count(found.missing_a)}, B ${count(found.missing_b)}`]]
+      : []),
     ["Utterances with fewer errors", `A ${count(wins[0])}, B ${count(wins[1])}`],
     ["Utterances with as many errors", count(difference.length - wins[0] - wins[1])],
   ];
@@ -104,7 +114,12 @@ function comparison(data, follow) {
     "comparison",
     "Which is better?",
     el("p", { class: "verdict" }, verdict),
-    el("p", { class: "note" }, "A system is called better where both tests find p < 0.05."),
+    el(
+      "p",
+      { class: "note" },
+      "A system is called better where both tests find p < 0.05",
+      byWords ? "." : ", by characters, as in scripts without spaces between words.",
+    ),
     el(
       "table",
       { class: "plain" },
