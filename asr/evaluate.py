@@ -113,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
         "--hypotheses-out",
         type=Path,
         metavar="FILE",
-        help="keep what is recognized: .jsonl (id and text) or NIST's .trn",
+        help="keep what is recognized: .jsonl (id and text) or NIST's .trn; without recordings that cannot be read",
     )
     arguments.add_argument(
         "--hypotheses",
@@ -179,7 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = Report(replace(result, score=texts.score()), without=result.score)
     if options.compare:
         status = _name(lost) or status
-        report = replace(report, comparison=texts.compare(others, str(options.compare)))
+        compared = texts.compare(others, str(options.compare))
+        report = replace(report, comparison=replace(compared, missing=(len(result.failures), len(lost))))
     groups = {field: texts.score_groups(found) for field, found in labels.items()}
     report = replace(report, groups=groups, tuned=options.tune)
     print(json.dumps(report.to_dict()) if options.json else report.describe(), flush=True)
@@ -304,7 +305,11 @@ def _of_model(
     """Recognize recordings, and score that."""
     result = evaluate(recognizer, utterances)
     if options.hypotheses_out:
-        write(options.hypotheses_out, [line.id for line in lines], result.texts)
+        # An empty text would be a hypothesis: whoever reads the file is to learn which utterances have none.
+        heard = {
+            line.id: text for line, text in zip(lines, result.texts, strict=True) if line.id not in result.failures
+        }
+        write(options.hypotheses_out, list(heard), list(heard.values()))
     return result, Texts(lines, result.texts, recognizer.normalizer, "this run")
 
 

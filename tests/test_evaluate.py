@@ -287,6 +287,25 @@ def test_what_was_recognized_is_kept_and_compared(
     assert (compared["difference"], compared["p"], compared["better"]) == (0, 1, None)
 
 
+def test_what_could_not_be_read_is_missing_in_what_is_kept(
+    tiny_model: Path, utterances: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    corpus.write_manifest(tmp_path / "m.jsonl", changed(utterances, 2, audio=tmp_path / "lost.wav"))
+    arguments = ["--model", tiny_model, "--manifest", tmp_path / "m.jsonl"]
+    assert json_of(capsys, *arguments, "--hypotheses-out", tmp_path / "h.jsonl")[0] == 1
+    kept = [json.loads(line)["id"] for line in (tmp_path / "h.jsonl").read_text().splitlines()]
+    assert kept == [each.id for each in utterances if each is not utterances[2]]
+    corpus.write_manifest(tmp_path / "m.jsonl", utterances)
+    status, found = json_of(capsys, *arguments, "--compare", tmp_path / "h.jsonl")
+    assert (status, found["comparison"]["missing_a"], found["comparison"]["missing_b"]) == (1, 0, 1)
+
+
+def test_nothing_readable_leaves_an_empty_file(recognizer: Recognizer, tiny_model: Path, tmp_path: Path) -> None:
+    corpus.write_manifest(tmp_path / "m.jsonl", [Utterance("x", tmp_path / "x.wav", "a b c")])
+    line = ["--model", tiny_model, "--manifest", tmp_path / "m.jsonl", "--hypotheses-out", tmp_path / "h.trn"]
+    assert evaluate.main(list(map(str, line))) == 1 and (tmp_path / "h.trn").read_text() == ""
+
+
 # Texts alone
 
 
@@ -322,7 +341,12 @@ def test_missing_hypotheses_are_deleted_and_named(said: Path, tmp_path: Path, ru
     ]
     printed = json.loads(result.stdout)
     assert (printed["utterances"], printed["deletions"], printed["errors"], printed["failed"]) == (3, 2, 2, 2)
-    assert (printed["comparison"]["wer_a"], printed["comparison"]["wer_b"]) == (2 / 5, 3 / 5)
+    compared = printed["comparison"]
+    assert (compared["wer_a"], compared["wer_b"]) == (2 / 5, 3 / 5)
+    assert (compared["missing_a"], compared["missing_b"]) == (2, 2)
+    result = run_module("asr.evaluate", "--hypotheses", said, "--references", said, "--compare", other)
+    told = f"; utterances without a hypothesis, all deleted: 0 ({said}), 2 ({other})"
+    assert result.stdout.splitlines()[1].endswith(told)
 
 
 def test_unknown_ids_are_an_error(said: Path, tmp_path: Path) -> None:
