@@ -18,7 +18,7 @@ class Evaluation:
     """How well and how fast a recognizer did.
 
     Args:
-        score: WER and CER with counts and interval.
+        score: WER and CER with counts and intervals.
         texts: what was recognized, in the order of the utterances.
         failures: utterance id -> why its audio could not be read, in the order of the utterances; such an utterance
             counts with all its words deleted.
@@ -119,7 +119,8 @@ class Report:
         if self.tuned:
             lines.append(TUNED)
         if self.without is not None:
-            lines.append(f"without --normalizer: WER {self.without.wer:.2%} (95% interval {interval(self.without)})")
+            ends = interval(self.without.low, self.without.high)
+            lines.append(f"without --normalizer: WER {self.without.wer:.2%} (95% interval {ends})")
         if self.comparison is not None:
             lines.append(self.comparison.describe())
         lines += [f"\n{table(name, scores)}" for name, scores in self.groups.items()]
@@ -131,7 +132,8 @@ def describe(result: Evaluation) -> str:
     words, found = result.score.words, result.score
     speed = "" if result.rtf is None else f", real-time factor {result.rtf:.4f}"
     return (
-        f"WER {found.wer:.2%} (95% interval {interval(found)} over {found.interval}), "
-        f"CER {found.cer:.2%}: {words.errors} errors in {words.reference} words of {found.utterances} utterances "
+        f"WER {found.wer:.2%} (95% interval {interval(found.low, found.high)} over {found.interval}), "
+        f"CER {found.cer:.2%} ({interval(found.cer_low, found.cer_high)}): "
+        f"{words.errors} errors in {words.reference} words of {found.utterances} utterances "
         f"({words.substitutions} substitutions, {words.deletions} deletions, {words.insertions} insertions){speed}"
     )

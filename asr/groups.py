@@ -87,19 +87,19 @@ def table(field: str, scores: Mapping[str, Score]) -> str:
     """Lines for a person: each group's rate with its interval, words and utterances."""
     heading = (field, "WER", "95% interval", "words", "utterances")
     rows = [
-        (label, f"{found.wer:.2%}", interval(found), str(found.words.reference), str(found.utterances))
+        (label, f"{found.wer:.2%}", interval(found.low, found.high), str(found.words.reference), str(found.utterances))
         for label, found in scores.items()
     ]
     widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
     return "\n".join(_line(row, widths) for row in (heading, *rows))
 
 
-def interval(found: Score) -> str:
-    """A score's interval, for a person.
+def interval(low: float, high: float) -> str:
+    """The interval of a rate, for a person.
 
     A dash where drawing gave the same rate every time, as from a single utterance: that is no certainty.
     """
-    return f"{found.low:.2%} to {found.high:.2%}" if found.low < found.high else "-"
+    return f"{low:.2%} to {high:.2%}" if low < high else "-"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

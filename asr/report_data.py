@@ -40,9 +40,9 @@ def report_data(
     alignments = [[alignment(*pair) for pair in zip(said, words, strict=True)] for words in heard]
     scores = [report.result.score, *(system.score() for system in systems[1:])]
     return {
-        "systems": [{"name": system.system, **_score(found)} for system, found in zip(systems, scores, strict=True)],
+        "systems": [{"name": system.system, **found.to_dict()} for system, found in zip(systems, scores, strict=True)],
         "rtf": report.result.rtf,
-        "without": None if report.without is None else _score(report.without),
+        "without": None if report.without is None else report.without.to_dict(),
         "comparison": report.comparison.to_dict() if report.comparison else None,
         "groups": _groups(systems, [len(words) for words in said], labels),
         "confusions": [_confusions(said, *found) for found in zip(heard, alignments, strict=True)],
@@ -152,11 +152,6 @@ def _confusions(said: Sequence[list[str]], heard: Sequence[list[str]], alignment
     return confusions(found) | {"letters": letter_counts(map(" ".join, said), map(" ".join, heard))}
 
 
-def _score(found: Score) -> dict[str, object]:
-    characters = {"characters": found.characters.reference, "character_errors": found.characters.errors}
-    return found.to_dict() | characters
-
-
 def _groups(
     systems: Sequence[Texts], words: Sequence[int], asked: Mapping[str, Sequence[str]]
 ) -> list[dict[str, object]]:
@@ -177,4 +172,4 @@ def _groups(
 
 def _rows(scores: Sequence[Mapping[str, Score]]) -> list[dict[str, object]]:
     """The groups of a field, with the score of each system."""
-    return [{"label": label, "scores": [_score(found[label]) for found in scores]} for label in scores[0]]
+    return [{"label": label, "scores": [found[label].to_dict() for found in scores]} for label in scores[0]]

@@ -84,13 +84,22 @@ class Counts:
 
 @dataclass(frozen=True)
 class Score:
-    """The errors of a corpus, and a 95% interval for its word error rate with what was resampled for it."""
+    """The errors of a corpus, and 95% intervals for its rates with what was resampled for them.
+
+    Args:
+        words, characters: how they were aligned.
+        low, high: interval of the word error rate.
+        cer_low, cer_high: that of the character error rate.
+        interval: what was resampled.
+    """
 
     words: Counts
     characters: Counts
     utterances: int
     low: float
     high: float
+    cer_low: float
+    cer_high: float
     interval: Literal["speakers", "utterances"]
 
     @property
@@ -102,7 +111,7 @@ class Score:
         return self.characters.rate
 
     def to_dict(self) -> dict[str, float | int | str | None]:
-        """What JSON can hold: rates as fractions, null for an infinite one; errors are counts of words."""
+        """What JSON can hold: rates as fractions, null for an infinite one; `errors` and their kinds are of words."""
         return {
             "wer": finite(self.wer),
             "cer": finite(self.cer),
@@ -114,6 +123,13 @@ class Score:
             "utterances": self.utterances,
             "wer_low": finite(self.low),
             "wer_high": finite(self.high),
+            "characters": self.characters.reference,
+            "character_errors": self.characters.errors,
+            "character_substitutions": self.characters.substitutions,
+            "character_deletions": self.characters.deletions,
+            "character_insertions": self.characters.insertions,
+            "cer_low": finite(self.cer_low),
+            "cer_high": finite(self.cer_high),
             "interval_over": self.interval,
         }
 
@@ -156,7 +172,7 @@ def score(
 ) -> Score:
     """Score normalised texts, every pair of them; a failed utterance is scored with an empty hypothesis.
 
-    The interval is a bootstrap over speakers where at least 20 are known (an utterance of an unknown one then
+    The intervals are a bootstrap over speakers where at least 20 are known (an utterance of an unknown one then
     counts as a speaker of its own) and else over utterances, which is too narrow where speakers differ.
 
     Args:
@@ -171,15 +187,18 @@ def score(
     words = [word_counts(*pair) for pair in zip(references, hypotheses, strict=True)]
     characters = [character_counts(*pair) for pair in zip(references, hypotheses, strict=True)]
     groups = speaker_groups(speakers)
-    low, high = bootstrap_interval(
-        [counts.errors for counts in words], [counts.reference for counts in words], groups, seed=seed
-    )
+    intervals = [
+        bootstrap_interval([each.errors for each in counts], [each.reference for each in counts], groups, seed=seed)
+        for counts in (words, characters)
+    ]
     return Score(
         words=sum(words, Counts()),
         characters=sum(characters, Counts()),
         utterances=len(words),
-        low=low,
-        high=high,
+        low=intervals[0][0],
+        high=intervals[0][1],
+        cer_low=intervals[1][0],
+        cer_high=intervals[1][1],
         interval="utterances" if groups is None else "speakers",
     )
 

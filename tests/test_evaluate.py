@@ -25,7 +25,7 @@ from asr.score import score
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 KEYS = {"wer", "cer", "words", "errors", "substitutions", "deletions", "insertions", "utterances"}
-KEYS |= {"wer_low", "wer_high", "rtf"}
+KEYS |= {"wer_low", "wer_high", "rtf", "characters", "character_errors", "cer_low", "cer_high"}
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +366,7 @@ def test_a_comparison_for_people(tmp_path: Path, capsys: pytest.CaptureFixture) 
     arguments = ["--references", str(lines_of(tmp_path / "said.jsonl", **right)), "--hypotheses", str(bad)]
     assert evaluate.main([*arguments, "--compare", str(good)]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("WER 40.00% (95% interval - over utterances), CER")
+    assert first.startswith("WER 40.00% (95% interval - over utterances), CER 26.09% (-): 120 errors in 300")
     assert second.startswith(f"{good} is better: WER 40.00% ({bad}) and 1.00% ({good}), difference +39.00 points (95%")
 
 

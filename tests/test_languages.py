@@ -111,4 +111,4 @@ def test_from_words_to_a_figure(espeak: None, tmp_path: Path) -> None:
     again = _run(*line, ASR_CACHE=str(tmp_path / "cache"))
     assert again.returncode == 1 and again.stdout == done.stdout and "step" not in again.stderr
     changed = {path.name for path, when in written.items() if path.stat().st_mtime_ns != when}
-    assert changed == {"result.json", "test.jsonl"}
+    assert changed == {"result.json"}

@@ -181,6 +181,7 @@ def test_the_head_says_what_the_command_says(visit: Callable, of_model: tuple) -
     assert f"{printed['wer']:.1%}" == page.one(".rate strong").text
     assert f"95% interval {printed['wer_low']:.1%} to {printed['wer_high']:.1%}, over utterances" in head
     assert f"{printed['errors']} errors in {printed['words']} words; character error rate {printed['cer']:.1%}" in head
+    assert f"{printed['cer']:.1%} ({printed['cer_low']:.1%} to {printed['cer_high']:.1%})" in head
     for kind in ("substitutions", "deletions", "insertions"):
         assert f"{printed[kind]} {kind}" in head
     assert "3 utterances of 5 with an error" in head and "1 failed, counted as deleted" in head

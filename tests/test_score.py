@@ -153,6 +153,13 @@ def test_a_score_as_json():
         "wer_low": 0.5,
         "wer_high": 0.5,
         "interval_over": "utterances",
+        "characters": 6,
+        "character_errors": 3,
+        "character_substitutions": 1,
+        "character_deletions": 2,
+        "character_insertions": 0,
+        "cer_low": 1 / 3,
+        "cer_high": 2 / 3,
     }
 
 
@@ -191,6 +198,8 @@ def test_utterances_of_unknown_speakers_are_speakers_of_their_own():
     result = score(references, hypotheses, speakers, seed=3)
     assert (result.low, result.high) == bootstrap_interval(errors, words, groups, seed=3)
     assert (result.low, result.high) != bootstrap_interval(errors, words, seed=3)
+    wrong = [character_counts(*pair).errors for pair in zip(references, hypotheses, strict=True)]
+    assert (result.cer_low, result.cer_high) == bootstrap_interval(wrong, [5] * 60, groups, seed=3)
 
 
 @pytest.mark.parametrize("words", [1, 3, 240, 100_000])

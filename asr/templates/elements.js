@@ -24,8 +24,10 @@ const chance = (p) => (p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`);
 const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
 // An interval that draws gave the same rate every time, as from one utterance, is no certainty.
-const interval = (score) =>
-  score.wer_low === score.wer_high ? "–" : `${percent(score.wer_low)} to ${percent(score.wer_high)}`;
+const interval = (score, rate = "wer") =>
+  score[`${rate}_low`] === score[`${rate}_high`]
+    ? "–"
+    : `${percent(score[`${rate}_low`])} to ${percent(score[`${rate}_high`])}`;
 
 // The same of a difference, in percentage points.
 const pointsInterval = (low, high) => (low === high && low !== null ? "–" : `${points(low)} to ${points(high)} points`);

@@ -64,7 +64,7 @@ function headline(system, i, systems) {
       "p",
       {},
       `${plural(system.errors, "error")} in ${plural(system.words, "word")}; `,
-      `character error rate ${percent(system.cer)}`,
+      `character error rate ${percent(system.cer)} (${interval(system, "cer")})`,
     ),
     el(
       "div",
