@@ -3,8 +3,9 @@
 Two kinds of file hold them, told apart by their names:
 
 - `.jsonl`: JSON Lines with `id` and `text`; where known `speaker`, `duration` (seconds) and further columns. For the
-  text a `reference` column is taken first in a file of references, a `hypothesis` column in one of hypotheses, so that
-  the `dev.jsonl` of a training run is both.
+  text a `reference` column is taken first in a file of references, `hypothesis` or NeMo's `pred_text` in one of
+  hypotheses, so that the `dev.jsonl` of a training run is both. Hypotheses with `audio_filepath` need one of those: in
+  a manifest `text` is what was said.
 - `.trn`: NIST's transcripts, a line `words (id)` for each utterance. The speaker is what stands before the first - or _
   of the id, as for sclite's `-i spu_id`; an id without them has none. A line that begins with ;; is a comment. What
   sclite alone understands is refused, not guessed: alternatives, { a / b }, and words that may be left out, (uh).
@@ -25,7 +26,8 @@ from asr.files import replacing
 
 SUFFIXES = (".jsonl", ".trn")
 SHOWN = 5  # ids that an error names
-_COLUMNS = frozenset({"id", "text", "reference", "hypothesis", "speaker", "duration"})
+_HYPOTHESES = ("hypothesis", "pred_text", "text")  # columns that hold what was recognized, the first one that is there
+_COLUMNS = frozenset({"id", "text", "reference", "hypothesis", "pred_text", "speaker", "duration"})
 _TRN = re.compile(r"(.*)\(([^()\s]+)\)\s*")  # words (id)
 _TRN_MARKS = re.compile(r"[(){}]|(?<!\S)@(?!\S)|^;;")  # what .trn files give a meaning of its own
 
@@ -58,7 +60,7 @@ def read_hypotheses(path: Path) -> list[Line]:
     Raises:
         asr.Error: it is not there, is neither .jsonl nor .trn, holds nothing, or has bad lines, which are named.
     """
-    return _read(path, ("hypothesis", "text"))
+    return _read(path, _HYPOTHESES)
 
 
 def read_references(path: Path) -> list[Line]:
@@ -149,7 +151,13 @@ def _json_line(content: str, columns: Sequence[str]) -> Line | None:
         raise ValueError(f"not a line of JSON ({error})") from None
     if not isinstance(row, dict):
         raise ValueError(f"expected an object in braces; found {row!r:.60}")
-    text = next((row[column] for column in columns if column in row), None)
+    column = next((name for name in columns if name in row), columns[-1])
+    if columns == _HYPOTHESES and column == "text" and "audio_filepath" in row:
+        raise ValueError(
+            "a row of a manifest ('audio_filepath'), whose 'text' is what was said; expected what was recognized in "
+            "'hypothesis' or 'pred_text'"
+        )
+    text = row.get(column)
     if not isinstance(text, str):
         named = "' or '".join(columns)
         raise ValueError(f"expected a text in '{named}'; found {text!r:.60}")

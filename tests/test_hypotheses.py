@@ -39,6 +39,13 @@ def test_the_dev_texts_of_a_run_are_both_sides(tmp_path: Path) -> None:
     assert [line.text for line in read_references(path)] == [line.text for line in own_references(path)] == ["ONE"]
 
 
+def test_what_nemo_writes_holds_its_hypothesis_beside_the_reference(tmp_path: Path) -> None:
+    row = {"id": "a", "audio_filepath": "a.wav", "duration": 1.5, "text": "one two", "pred_text": "one too"}
+    path = lines_of(tmp_path / "nemo.jsonl", row)
+    assert read_hypotheses(path) == [Line("a", "one too", None, 1.5, {"audio_filepath": "a.wav"})]
+    assert [line.text for line in read_references(path)] == ["one two"]
+
+
 @pytest.mark.parametrize("name", ["h.jsonl", "h.trn"])
 def test_hypotheses_are_not_taken_for_their_own_references(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, ["a"], ["one"])
@@ -94,8 +101,9 @@ def test_what_a_trn_file_cannot_hold_is_refused(tmp_path: Path) -> None:
     ("name", "content", "complaint"),
     [
         ("h.jsonl", b'{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}', "line 2: the id 'a' stands in an earlier"),
-        ("h.jsonl", b'{"id": "a"}', "line 1: expected a text in 'hypothesis' or 'text'; found None"),
+        ("h.jsonl", b'{"id": "a"}', "line 1: expected a text in 'hypothesis' or 'pred_text' or 'text'; found None"),
         ("h.jsonl", b'{"id": "a", "text": 3}', "found 3"),
+        ("h.jsonl", b'{"id": "a", "audio_filepath": "a.wav", "text": "x"}', "line 1: a row of a manifest ('audio_file"),
         ("h.jsonl", b'{"text": "x"}', "line 1: no 'id'"),
         ("h.jsonl", b'{"id": "a", "text": "x", "duration": -1}', "'duration' should be seconds"),
         ("h.jsonl", b"[1]", "expected an object in braces"),
