@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from asr import Error
-from asr.score import Score, score
+from asr.outputs import escaped
+from asr.score import Score, score, speaker_groups
 
 LENGTHS = (2, 5, 10, 15, 20)  # seconds: where one bin of `duration` ends and the next begins
 RATES = (1.5, 2, 2.5, 3, 3.5)  # words per second: the same for speaking rates
@@ -67,10 +68,15 @@ def score_groups(
     hypotheses: Sequence[str],
     speakers: Sequence[str | None],
 ) -> dict[str, Score]:
-    """The score of each group, in the order of bins, of numbers and then of names; unknown ones last."""
+    """The score of each group, in the order of bins, of numbers and then of names; unknown ones last.
+
+    All have intervals of one kind, so that one can compare them: over speakers where every group has enough of them.
+    """
     members: dict[str, list[int]] = {}
     for i, label in enumerate(labels):
         members.setdefault(label, []).append(i)
+    if any(speaker_groups([speakers[i] for i in group]) is None for group in members.values()):
+        speakers = [None] * len(speakers)
     return {
         label: score(*([texts[i] for i in members[label]] for texts in (references, hypotheses, speakers)))
         for label in sorted(members, key=_place)
@@ -85,9 +91,16 @@ def _place(label: str) -> tuple[bool, int, float, str]:
 
 def table(field: str, scores: Mapping[str, Score]) -> str:
     """Lines for a person: each group's rate with its interval, words and utterances."""
-    heading = (field, "WER", "95% interval", "words", "utterances")
+    over = next(iter(scores.values())).interval
+    heading = (field, "WER", f"95% interval over {over}", "words", "utterances")
     rows = [
-        (label, f"{found.wer:.2%}", interval(found.low, found.high), str(found.words.reference), str(found.utterances))
+        (
+            escaped(label),
+            f"{found.wer:.2%}",
+            interval(found.low, found.high),
+            str(found.words.reference),
+            str(found.utterances),
+        )
         for label, found in scores.items()
     ]
     widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]

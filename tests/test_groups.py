@@ -71,7 +71,21 @@ def test_groups_come_in_order(labels: list[str], order: list[str] | None) -> Non
 def test_a_table_for_people() -> None:
     scores = score_groups(["anna", "ben"], ["a b", "c d e f"], ["a", "c d e f"], [None, None])
     assert table("speaker", scores) == (
-        "speaker     WER     95% interval  words  utterances\n"
-        "anna     50.00%                -      2           1\n"
-        "ben       0.00%  0.00% to 52.71%      4           1"
+        "speaker     WER  95% interval over utterances  words  utterances\n"
+        "anna     50.00%                             -      2           1\n"
+        "ben       0.00%               0.00% to 52.71%      4           1"
     )
+
+
+def test_labels_do_not_steer_the_terminal() -> None:
+    scores = score_groups(["\x1b[31mred\n"], ["a b"], ["a"], [None])
+    assert table("room", scores).splitlines()[1].startswith("\\x1b[31mred\\n  50.00%")
+
+
+@pytest.mark.parametrize(("few", "expected"), [(20, "speakers"), (19, "utterances")])
+def test_all_groups_of_a_field_have_intervals_of_one_kind(few: int, expected: str) -> None:
+    speakers = [*(f"s{i % 30}" for i in range(60)), *(f"t{i % few}" for i in range(60))]
+    labels, hypotheses = ["loud"] * 60 + ["quiet"] * 60, ["a b", "a", "x y"] * 40
+    found = score_groups(labels, ["a b"] * 120, hypotheses, speakers)
+    assert [each.interval for each in found.values()] == [expected] * 2
+    assert f"95% interval over {expected}  words" in table("room", found)

@@ -205,7 +205,7 @@ function groupTable({ field, rows }) {
     cell: (row) => row.scores.map((score, i) => bar(score, most, i)),
   };
   return new SortedTable({
-    caption: `By ${field}`,
+    caption: `By ${field}, intervals over ${rows[0].scores[0].interval_over}`,
     size: 20,
     rows,
     sort: field === "speaker" ? [pair ? 2 : 3, true] : [0, false],
