@@ -24,6 +24,7 @@ from asr.corpus import Utterance
 from asr.evaluation import TUNED, Evaluation, Report, Texts, describe
 from asr.groups import GroupError, by_duration, by_field
 from asr.hypotheses import (
+    HypothesisError,
     Line,
     check_name,
     check_writable,
@@ -97,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_model(arguments)
     arguments.set_defaults(model=None)  # so that one can tell whether it was named
     arguments.add_argument("--manifest", type=Path, help="manifest or folder, as asr.train reads it")
-    arguments.add_argument("--split", help="score only this split of the manifest, such as test")
+    arguments.add_argument("--split", help="score only this split of the manifest or the references")
     arguments.add_argument(
         "--tune",
         action="store_true",
@@ -205,7 +206,12 @@ def check_usage(options: argparse.Namespace) -> None:
         )
     if options.hypotheses is not None:
         usual = parser().get_default
-        needless = [f"--{name.replace('_', '-')}" for name in MODEL_OPTIONS if getattr(options, name) != usual(name)]
+        refused = set(MODEL_OPTIONS) - ({"split"} if options.references else set())
+        needless = [
+            f"--{name.replace('_', '-')}"
+            for name in MODEL_OPTIONS
+            if name in refused and getattr(options, name) != usual(name)
+        ]
         if needless:
             raise command.UsageError(
                 f"--hypotheses scores texts without a model: leave out {', '.join(needless)}, or leave out --hypotheses"
@@ -256,7 +262,14 @@ def _measured(utterance: Utterance) -> Line:
 
 
 def _references(options: argparse.Namespace) -> list[Line]:
-    return read_references(options.references) if options.references else own_references(options.hypotheses)
+    if options.references is None:
+        return own_references(options.hypotheses)
+    lines = read_references(options.references)
+    found = [line for line in lines if options.split in (None, line.fields.get("split"))]
+    if not found:
+        splits = ", ".join(sorted({str(line.fields.get("split")) for line in lines}))
+        raise HypothesisError(f"{options.references}: no text has the split '{options.split}'; splits found: {splits}.")
+    return found
 
 
 def _labels(lines: Sequence[Line], field: str) -> list[str]:

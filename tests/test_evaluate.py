@@ -349,6 +349,20 @@ def test_missing_hypotheses_are_deleted_and_named(said: Path, tmp_path: Path, ru
     assert result.stdout.splitlines()[1].endswith(told)
 
 
+def test_a_split_of_the_references(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    said = [
+        Utterance(name, tmp_path / f"{name}.wav", "one two", split=split)
+        for name, split in (("a", "test"), ("b", "train"))
+    ]
+    corpus.write_manifest(tmp_path / "m.jsonl", said)
+    heard = lines_of(tmp_path / "h.jsonl", a="one too")
+    arguments = ["--hypotheses", heard, "--references", tmp_path / "m.jsonl"]
+    status, result = json_of(capsys, *arguments, "--split", "test")
+    assert (status, result["utterances"], result["wer"], result["failed"]) == (0, 1, 0.5, 0)
+    with pytest.raises(asr.Error, match="no text has the split 'dev'; splits found: test, train"):
+        evaluate.main([*map(str, arguments), "--split", "dev"])
+
+
 def test_unknown_ids_are_an_error(said: Path, tmp_path: Path) -> None:
     heard = lines_of(tmp_path / "h.jsonl", a="one", x="two")
     for arguments in (["--hypotheses", heard], ["--hypotheses", said, "--compare", heard]):
@@ -383,6 +397,7 @@ def test_the_dev_texts_of_a_run_are_scored_alone(tmp_path: Path, capsys: pytest.
         (["--hypotheses", "h.trn", "--manifest", "m.jsonl", "--model", "en"], "leave out --manifest, --model"),
         (["--hypotheses", "h.trn", "--device", "cuda", "--threads", "4"], "leave out --device, --threads"),
         (["--hypotheses", "h.trn", "--hotword-weight", "4"], "leave out --hotword-weight"),
+        (["--hypotheses", "h.jsonl", "--split", "test"], "leave out --split"),
         (["--hypotheses", "h.trn", "--lm", "x", "--tune", "--hypotheses-out", "o"], "--lm, --tune, --hypotheses-out"),
         (["--manifest", "m.jsonl", "--references", "r.trn"], "--references belongs to --hypotheses"),
         (["--manifest", "m.jsonl", "--normalizer", "none"], "--normalizer none belongs to --hypotheses"),
