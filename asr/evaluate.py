@@ -183,7 +183,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         compared = texts.compare(others, str(options.compare))
         report = replace(report, comparison=replace(compared, missing=(len(result.failures), len(lost))))
     groups = {field: texts.score_groups(found) for field, found in labels.items()}
-    report = replace(report, groups=groups, tuned=options.tune)
+    made_by = _made_by(options, recognizer) if recognizer else None
+    report = replace(report, groups=groups, tuned=options.tune, recognizer=made_by)
     print(json.dumps(report.to_dict()) if options.json else report.describe(), flush=True)
     if options.report:
         theirs = replace(texts, hypotheses=others, system=str(options.compare)) if options.compare else None
@@ -340,6 +341,8 @@ def _facts(options: argparse.Namespace, recognizer: Recognizer | None) -> list[t
         facts.append(("hypotheses", str(options.hypotheses)))
     else:
         facts += [("model", options.model), ("decoding", _decoding(options, recognizer))]
+    if options.hotwords:
+        facts += [("hot words", options.hotwords), ("weight of hot words", f"{options.hotword_weight:g}")]
     if options.tune:
         facts.append(("tuned", TUNED))
     if options.normalizer:
@@ -348,6 +351,19 @@ def _facts(options: argparse.Namespace, recognizer: Recognizer | None) -> list[t
         facts.append(("compared with", str(options.compare)))
     made = datetime.now(timezone.utc)
     return [*facts, ("made", f"{made:%Y-%m-%d %H:%M} UTC by asr {__version__}")]
+
+
+def _made_by(options: argparse.Namespace, recognizer: Recognizer) -> dict[str, object]:
+    """The model and how it decoded, for JSON."""
+    search = recognizer.search
+    lm = find_lm(find_model(options.model), options.lm) if search else None
+    return {
+        "model": options.model,
+        "lm": lm.name if lm else None,
+        "beam_size": search.settings.beam_size if search else 1,
+        "hotwords": options.hotwords,
+        "hotword_weight": options.hotword_weight if options.hotwords else None,
+    }
 
 
 def _decoding(options: argparse.Namespace, recognizer: Recognizer) -> str:

@@ -89,6 +89,7 @@ class Report:
         groups: `--by` field -> group -> score.
         comparison: with the system of `--compare`.
         tuned: whether the weights of beam search were fitted to the same data (`--tune`).
+        recognizer: the model and how it decoded, for JSON; None of texts that were recognized elsewhere.
     """
 
     result: Evaluation
@@ -96,10 +97,13 @@ class Report:
     groups: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     comparison: Comparison | None = None
     tuned: bool = False
+    recognizer: Mapping[str, object] | None = None
 
     def to_dict(self) -> dict[str, object]:
         """What `--json` prints; rates are fractions."""
         printed = self.result.to_dict()
+        if self.recognizer is not None:
+            printed["recognizer"] = dict(self.recognizer)
         if self.tuned:
             printed["tuned_on_this_data"] = True
         if self.without is not None:

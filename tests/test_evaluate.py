@@ -280,7 +280,7 @@ def test_what_was_recognized_is_kept_and_compared(
     arguments = ["--model", tiny_model, "--manifest", tmp_path / "m.jsonl"]
     first = json_of(capsys, *arguments, "--hypotheses-out", tmp_path / name)[1]
     again = json_of(capsys, "--hypotheses", tmp_path / name, "--references", tmp_path / "m.jsonl")[1]
-    assert again | {"rtf": first["rtf"]} == first
+    assert again | {"rtf": first["rtf"], "recognizer": first["recognizer"]} == first
     compared = json_of(capsys, *arguments, "--compare", tmp_path / name)[1]["comparison"]
     assert (compared["a"], compared["b"]) == ("this run", str(tmp_path / name))
     assert compared["wer_a"] == compared["wer_b"] == first["wer"]

@@ -253,8 +253,23 @@ def test_the_command_writes_a_report_of_a_model(
     assert [each["seconds"] for each in data["utterances"]] == pytest.approx([3.1, 0.4, None])  # measured
     assert "lost.wav" in data["utterances"][2]["failed"]
     assert list(data["media"]) == ["0", "1"]
-    assert ["decoding", "greedy"] in data["facts"]
+    assert ["decoding", "greedy"] in data["facts"] and "hot words" not in dict(data["facts"])
+    how = {"model": str(tiny_model), "lm": None, "beam_size": 1, "hotwords": None, "hotword_weight": None}
+    assert json.loads(result.stdout)["recognizer"] == how
     assert not list(tmp_path.glob(".*"))
+
+
+def test_hot_words_are_said(
+    tiny_model: Path, recordings: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(tmp_path / "data.jsonl", [Utterance("a", recordings[1], "a b")])
+    arguments = ["--model", tiny_model, "--manifest", tmp_path / "data.jsonl", "--report", tmp_path / "r.html"]
+    arguments += ["--beam-size", 4, "--hotwords", "abba", "--hotword-weight", 3.5, "--json"]
+    assert evaluate.main(list(map(str, arguments))) == 0
+    facts = dict(json.loads(pieces((tmp_path / "r.html").read_text())[1])["facts"])
+    assert (facts["decoding"], facts["hot words"], facts["weight of hot words"]) == ("beam of 4", "abba", "3.5")
+    how = json.loads(capsys.readouterr().out)["recognizer"]
+    assert (how["beam_size"], how["hotwords"], how["hotword_weight"]) == (4, "abba", 3.5)
 
 
 # Sound and pictures

@@ -134,7 +134,7 @@ def _evaluated(folder: RunFolder, manifest: Path, with_lm: bool) -> dict[str, ob
     with redirect_stdout(io.StringIO()) as printed:
         evaluate.main([*line, "--compare", str(folder.path / "dev.jsonl")] if with_lm else line)
     found = json.loads(printed.getvalue())
-    return {name: found[name] for name in found if name != "comparison"}
+    return {name: found[name] for name in found if name not in ("comparison", "recognizer")}
 
 
 def _best_helper(
