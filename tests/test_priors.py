@@ -130,7 +130,7 @@ def test_their_weight_is_fitted() -> None:
     """A model that says a where b is said, since a is what it says nearly always: no other weight mends that."""
     model = stored((*np.log([0.1, 0.1, 0.7, 0.1]).tolist(), -0.1, -2.4))
     words = estimate([["a", "b"], ["b", "a"], ["a", "a"], ["b", "b"]], 1)
-    recognizer = Recognizer.from_checkpoint(model, word_search(model, words, BeamSettings(beam_size=8)))
+    recognizer = Recognizer.from_checkpoint(model, word_search(model, words, BeamSettings(beam_size=8, prior=0.0)))
     heard = {"a": [0.02, 0.02, 0.94, 0.02], "b": [0.02, 0.02, 0.56, 0.4], " ": [0.02, 0.94, 0.02, 0.02]}
     references = ["b a b", "a b", "b", "a a b"]
     log_probs = [np.log([heard[letter] for letter in text]).astype(np.float32) for text in references]
