@@ -77,7 +77,7 @@ def join(takes: Sequence[Utterance], normalizer: Normalizer, random: np.random.G
 def recordings(split: str, recognizer: Recognizer, corpora: Path) -> Iterator[Joined]:
     """All takes of a split, those of each speaker in random order."""
     random = np.random.default_rng(SEED)
-    takes = digits.read(corpora, {})[split]
+    takes = digits.read(corpora, digits.recipe.options)[split]
     for speaker in sorted({take.speaker for take in takes}):
         own = [take for take in takes if take.speaker == speaker]
         order = random.permutation(len(own))
