@@ -356,10 +356,9 @@ def _facts(options: argparse.Namespace, recognizer: Recognizer | None) -> list[t
 def _made_by(options: argparse.Namespace, recognizer: Recognizer) -> dict[str, object]:
     """The model and how it decoded, for JSON."""
     search = recognizer.search
-    lm = find_lm(find_model(options.model), options.lm) if search else None
     return {
         "model": options.model,
-        "lm": lm.name if lm else None,
+        "lm": _language_model(options, recognizer),
         "beam_size": search.settings.beam_size if search else 1,
         "hotwords": options.hotwords,
         "hotword_weight": options.hotword_weight if options.hotwords else None,
@@ -369,9 +368,15 @@ def _made_by(options: argparse.Namespace, recognizer: Recognizer) -> dict[str, o
 def _decoding(options: argparse.Namespace, recognizer: Recognizer) -> str:
     if recognizer.search is None:
         return "greedy"
-    lm = find_lm(find_model(options.model), options.lm)
+    lm = _language_model(options, recognizer)
     beam = f"beam of {recognizer.search.settings.beam_size}"
-    return f"{beam}, language model {lm.name}" if lm else beam
+    return f"{beam}, language model {lm}" if lm else beam
+
+
+def _language_model(options: argparse.Namespace, recognizer: Recognizer) -> str | None:
+    """The name of the file that beam search has used; None where it had none, and of greedy decoding."""
+    lm = find_lm(find_model(options.model), options.lm) if recognizer.search else None
+    return lm.name if lm else None
 
 
 def report_failures(result: Evaluation) -> int:
