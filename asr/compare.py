@@ -103,10 +103,12 @@ class Difference:
 
     @property
     def rate_a(self) -> float:
+        """Errors of A for each word or character of the references: a fraction, infinite if there are none of these."""
         return _rate(self.errors_a, self.reference)
 
     @property
     def rate_b(self) -> float:
+        """The same of B."""
         return _rate(self.errors_b, self.reference)
 
     @property
