@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from asr.model import ModelConfig  # which brings torch, and `--help` should not wait for it
 
 
-SHARES = ("warmup", "plain", "noise_share", "wordless", "room_share", "low_pass", "phone_weight", "average")
+SHARES = ("warmup", "plain", "noise_share", "wordless", "room_share", "low_pass", "mp3", "phone_weight", "average")
 LEAST = {
     "evaluations": 1,
     **dict.fromkeys(("minutes", "steps", "epochs", "weight_decay", "patience", "seed", "workers"), 0),
@@ -67,6 +67,7 @@ class TrainConfig:
         wordless: share of the utterances in whose place a noise alone is heard, and nothing is said.
         rooms: folder or manifest of impulse responses, through which `room_share` of the utterances are heard.
         low_pass: share of the utterances that lose all above a frequency drawn from 3 to 8 kHz (`limit_band`).
+        mp3: share of the utterances that were coded as MP3, at 16 to 48 kbit/s (`code_mp3`).
         lexicon: pronunciation dictionary, a file or "cmudict", or a model that has one, for phones as a second target
             (`asr.training.phones`), which layer number `phone_layer` learns, or the last one (0); empty: none.
         phone_weight: share of the phones in the loss.
@@ -118,6 +119,7 @@ class TrainConfig:
     rooms: str = ""
     room_share: float = 0.3
     low_pass: float = 0.5
+    mp3: float = 0.0
     lexicon: str = ""
     phone_layer: int = 0
     phone_weight: float = 0.5

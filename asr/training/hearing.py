@@ -1,4 +1,4 @@
-"""What training hears of an utterance in an epoch: trimmed, at another speed, in a room, beside noise, or noise alone.
+"""What training hears of an utterance in an epoch: trimmed, faster, in a room, beside noise, coded, or noise alone.
 
 It is drawn from the seed, the epoch and the utterance, so that it is the same in every run and for any number of
 workers.
@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.training.augment import limit_band, perturb_speed, seed_for, trim_ends
+from asr.training.augment import MP3_BIT_RATES, code_mp3, limit_band, perturb_speed, seed_for, trim_ends
 from asr.training.job import Job
 from asr.training.noise import add_noise, repeated, reverberate
 from asr.training.prepare import Example, samples_needed
@@ -49,4 +49,7 @@ class Hearing:
             samples = add_noise(samples, sounds["noise"].draw(generator), decibels, generator)
         if np.random.default_rng(seed_for("low pass", *draw)).random() < config.low_pass:
             samples = limit_band(samples, seed_for("band", *draw))
+        generator = np.random.default_rng(seed_for("mp3", *draw))
+        if generator.random() < config.mp3:
+            samples = code_mp3(samples, generator.choice(MP3_BIT_RATES))
         return samples
