@@ -28,6 +28,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # recipes are not in the installed package
@@ -42,7 +43,7 @@ from asr.batching import pad
 from asr.corpus import Utterance
 from asr.features import FeatureConfig, LogMel
 from asr.model import KERNEL, STRIDE, ModelConfig
-from asr.training.augment import limit_band, perturb_speed, spec_augment, warp_frequencies
+from asr.training.augment import MP3_BIT_RATES, code_mp3, limit_band, perturb_speed, spec_augment, warp_frequencies
 from asr.training.batches import Batches, epoch_batches, padding_share
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
@@ -57,7 +58,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 WORKERS = 2  # single-threaded, as asr.train starts them
 SIZES = {"subsampling": 4, "layers": 3, "hidden": 256}  # the model that is measured
 SUBWORDS = {"subsampling": 8, "layers": 3, "hidden": 512, "units": "subwords", "pieces": 500}  # and a larger one
-SPEC_AUGMENT_ALONE = {"speed": 0.0, "vtlp": 0.0, "low_pass": 0.0, "trim": 0.0, "noise": "", "rooms": ""}
+SPEC_AUGMENT_ALONE = {"speed": 0.0, "vtlp": 0.0, "low_pass": 0.0, "mp3": 0.0, "trim": 0.0, "noise": "", "rooms": ""}
 AUGMENTED = 60  # utterances by which the cost of an augmentation is measured
 GEMM_SIZE = 1024  # rows and columns of the matrices whose product measures the machine
 
@@ -246,6 +247,7 @@ def augmentation_seconds(job: Job) -> dict[str, float]:
             perturb_speed(one, config.speed, 0, seed) for one, seed in zip(recordings, seeds, strict=True)
         ],
         "low_pass": lambda: [limit_band(one, seed) for one, seed in zip(recordings, seeds, strict=True)],
+        "mp3": lambda: [code_mp3(one, rate) for one, rate in zip(recordings, cycle(MP3_BIT_RATES), strict=False)],
         "vtlp": lambda: warp_frequencies(features, config.vtlp, job.features, seeds),
         "SpecAugment": lambda: spec_augment(features, frames, config, job.features.hop_ms, seeds),
         "features": lambda: LogMel(job.features)(*pad(recordings)),

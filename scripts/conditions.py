@@ -16,6 +16,7 @@ from scipy import signal
 from asr import Error, audio
 from asr.audio import SAMPLE_RATE, Samples
 from asr.corpus import Utterance, stable_fraction
+from asr.training.augment import code_mp3
 from asr.training.noise import add_noise, listed, reverberate
 
 DECIBELS = (20.0, 10.0, 5.0)
@@ -24,9 +25,7 @@ FIT = (-5.0, -25.0)  # dB of the decay that T60 is read from
 STRAIGHT = 0.9  # r^2 of a decay that has a reverberation time
 NARROW_RATE = 8_000  # Hz
 TELEPHONE_BAND = (300, 3400)  # Hz
-MP3_BIT_RATE = 24_000  # bit/s
-# libsndfile takes the rate as a share of the way from the highest to the lowest that MPEG-2 (16 to 24 kHz) has.
-MP3_COMPRESSION = (160_000 - MP3_BIT_RATE) / (160_000 - 8_000)
+MP3_BIT_RATE = 24  # kbit/s
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def conditions(noises: Sequence[Samples], rooms: Sequence[Room]) -> list[Conditi
         ),
         Condition(f"{NARROW_RATE // 1000} kHz", lambda samples, _: narrow(samples)),
         Condition("telephone", lambda samples, _: telephone(samples)),
-        Condition(f"mp3, {MP3_BIT_RATE // 1000} kbit/s", lambda samples, _: mp3(samples)),
+        Condition(f"mp3, {MP3_BIT_RATE} kbit/s", lambda samples, _: code_mp3(samples, MP3_BIT_RATE)),
     ]
 
 
@@ -169,17 +168,3 @@ def telephone(samples: Samples) -> Samples:
 
 def _at_8_khz(samples: Samples) -> Samples:
     return soxr.resample(samples, SAMPLE_RATE, NARROW_RATE, quality="HQ")
-
-
-def mp3(samples: Samples) -> Samples:
-    """Coded and decoded; it comes out a little later and longer."""
-    return audio.load(mp3_bytes(samples))
-
-
-def mp3_bytes(samples: Samples) -> bytes:
-    """An mp3 file at a constant bit rate."""
-    coded = io.BytesIO()
-    soundfile.write(
-        coded, samples, SAMPLE_RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=MP3_COMPRESSION
-    )
-    return coded.getvalue()

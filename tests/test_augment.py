@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.features import FeatureConfig, LogMel
-from asr.training.augment import limit_band, perturb_speed, seed_for, spec_augment, trim_ends, warp_frequencies
+from asr.training.augment import (
+    MP3_BIT_RATES,
+    code_mp3,
+    limit_band,
+    mp3_bytes,
+    perturb_speed,
+    seed_for,
+    spec_augment,
+    trim_ends,
+    warp_frequencies,
+)
 from asr.training.config import TrainConfig
 from asr.training.prepare import samples_needed
 
@@ -238,6 +248,30 @@ def test_an_empty_band_is_as_loud_as_any_other_to_the_model():
     limited = torch.from_numpy(limit_band(speech.astype(np.float32), 1))[None]
     features, _ = LogMel()(limited, torch.tensor([32_000]))
     assert features[0, :, -1].std() > 0.9
+
+
+# MP3
+
+
+@pytest.mark.parametrize(("kilobits", "index"), [(16, 2), (24, 3), (32, 4), (48, 6)])
+def test_mp3_has_its_bit_rate(kilobits, index):
+    noise = np.random.default_rng(1).normal(size=80_000).astype(np.float32) * 0.1
+    coded = mp3_bytes(noise, kilobits)
+    sync, bits = int.from_bytes(coded[:2], "big"), coded[2]
+    assert sync >> 1 == 0b111111111111001  # MPEG-2, layer III
+    assert bits >> 4 == index and bits >> 2 & 3 == 2  # ISO 13818-3: the rate, 16 kHz
+    assert len(coded) * 8 / 5.0 == pytest.approx(1000 * kilobits, rel=0.05)
+
+
+@settings(deadline=None)
+@given(length=st.integers(1, 40_000), kilobits=st.sampled_from(MP3_BIT_RATES))
+def test_what_mp3_leaves_is_as_long_and_in_step(length, kilobits):
+    time = np.arange(length) / 16_000
+    chirp = (0.1 * np.sin(2 * np.pi * (200 + 150 * time) * time)).astype(np.float32)
+    coded = code_mp3(chirp, kilobits)
+    assert coded.dtype == np.float32 and coded.shape == chirp.shape
+    if length > 4000:  # a few samples off would turn its phase
+        assert np.corrcoef(chirp[1000:-1000], coded[1000:-1000])[0, 1] > 0.99
 
 
 # Vocal tract length

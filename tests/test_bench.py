@@ -100,7 +100,7 @@ def test_systems_take_turns_on_real_speech(with_noise, corpora, noises, tmp_path
         min(found.values()) > 0 and min(costs.values()) > 0 and found["batch_seconds"] == 36 and found["workers"] == 2
     )
     # A turn is a batch of some seconds, and can neither last longer than all of them nor beat the peak.
-    assert {"speed", "low_pass", "vtlp", "SpecAugment", "features"} == costs.keys() - {"noise", "rooms"}
+    assert {"speed", "low_pass", "mp3", "vtlp", "SpecAugment", "features"} == costs.keys() - {"noise", "rooms"}
     assert with_noise == ("noise" in costs) == ("rooms" in costs)
     for name in (
         "hours_per_hour",

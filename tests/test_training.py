@@ -30,6 +30,7 @@ from asr.corpus import Utterance, read, write_manifest
 from asr.features import FeatureConfig, LogMel
 from asr.priors import log_priors
 from asr.text import Alphabet, Normalizer, Subwords
+from asr.training.augment import MP3_BIT_RATES, code_mp3
 from asr.training.average import averaged_copy, decay_after, move_towards
 from asr.training.batches import epoch_batches
 from asr.training.config import TrainConfig
@@ -803,6 +804,19 @@ def test_noises_and_rooms_are_drawn_by_seed_epoch_and_utterance(speech, tmp_path
     for other in (later, other_seed):
         assert sum(np.array_equal(one, two) for one, two in zip(first, other, strict=True)) <= 15
     assert not any(np.array_equal(one, two) for one, two in zip(plain, other_half[::-1], strict=True))
+
+
+def test_a_share_is_coded_as_mp3_at_every_rate(speech, tmp_path):
+    utterances = read(speech / "train.jsonl")
+    unchanged = {"low_pass": 0.0, "speed": 0.0}
+    plain = heard(utterances, tmp_path / "plain", 0, **unchanged)
+    for share, least, most in ((0.5, 8, 22), (1.0, 30, 30)):  # of 30
+        coded = heard(utterances, tmp_path / f"{share}", 0, **unchanged, mp3=share)
+        rates = []
+        for one, two in zip(plain, coded, strict=True):
+            if not np.array_equal(one, two):
+                rates.append(next(rate for rate in MP3_BIT_RATES if np.array_equal(two, code_mp3(one, rate))))
+        assert least <= len(rates) <= most and set(rates) == set(MP3_BIT_RATES)
 
 
 def test_noise_alone_is_no_text(speech, tmp_path):

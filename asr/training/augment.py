@@ -96,15 +96,19 @@ def code_mp3(samples: NDArray[np.float32], kilobits: float) -> NDArray[np.float3
 
     Returns: (S,) samples, in step with those given.
     """
-    low, high = MP3_RANGE
-    coded = io.BytesIO()
-    level = (high - kilobits) / (high - low)
-    soundfile.write(coded, samples, SAMPLE_RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
-    coded.seek(0)
-    decoded, _ = soundfile.read(coded, dtype="float32")
+    decoded, _ = soundfile.read(io.BytesIO(mp3_bytes(samples, kilobits)), dtype="float32")
     # Files of 40 kbit/s and more say how long they are, so that the decoder cuts them; others are later and longer.
     first = MP3_DELAY if len(decoded) > len(samples) else 0
     return decoded[first : first + len(samples)]
+
+
+def mp3_bytes(samples: NDArray[np.float32], kilobits: float) -> bytes:
+    """(S,) samples as an MP3 file of so many kbit/s; see `code_mp3`."""
+    lowest, highest = MP3_RANGE
+    level = (highest - kilobits) / (highest - lowest)
+    file = io.BytesIO()
+    soundfile.write(file, samples, SAMPLE_RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
+    return file.getvalue()
 
 
 def warp_frequencies(features: Tensor, share: float, config: FeatureConfig, seeds: list[int]) -> Tensor:
