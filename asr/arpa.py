@@ -23,6 +23,7 @@ import lzma
 import os
 import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -98,7 +99,7 @@ class _File:
     def __init__(self, path: str | os.PathLike[str], content: bytes) -> None:
         self.path = path
         self.content = content
-        self.place = 0  # where the next line begins
+        self.place = len(BOM_UTF8) if content.startswith(BOM_UTF8) else 0  # where the next line begins
 
     def model(self) -> NGram:
         """The model; see `read`."""

@@ -294,7 +294,8 @@ def _worth(whole: NDArray, real: NDArray, hot: Trie, node: int) -> float:
 def _most(rules: Rules, lexicon: Trie, hot: Trie, whole: NDArray, real: NDArray, node: int) -> tuple[float, float]:
     """What a prefix with one more token can have at most beside its acoustic log-prob: in the same word, and behind it.
 
-    A word's look-ahead only falls from token to token, and no word scores more than its bonus.
+    A word's look-ahead only falls from token to token, and no word scores more than its bonus. What opens the next word
+    looks ahead in that one, too.
     """
     language, bonus = real[node, LANGUAGE], max(rules.beta, 0.0)
     if len(hot.tokens) > 1:
@@ -307,6 +308,8 @@ def _most(rules: Rules, lexicon: Trie, hot: Trie, whole: NDArray, real: NDArray,
     if whole[node, PLACE] == 0:
         ahead = rules.alpha * NATURAL * lexicon.best[0] + rules.beta
     behind = language + bonus if whole[node, END_CONTEXT] == UNKNOWN_YET else real[node, END_LANGUAGE]
+    if rules.separator == 0:
+        behind += max(rules.alpha * NATURAL * lexicon.best[0] + rules.beta, rules.outside)
     return language + max(ahead, rules.outside), behind
 
 

@@ -55,7 +55,7 @@ def calibrate(
             spans = np.array([best.frames, best.ends]).T
             tokens = np.array([numbers for _, numbers in found])
             features.append(features_of(recognizer.searched(rows), np.array(best.ids), spans, tokens))
-            right.append(right_words(reference.split(), [text for text, _ in found]))
+            right.append(right_words(recognizer.split_words(reference), [text for text, _ in found]))
     return fit(np.concatenate([np.zeros((0, len(FEATURES))), *features]), np.concatenate([np.zeros(0, bool), *right]))
 
 

@@ -7,11 +7,13 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import numba
 from numba.core import event
+from numba.core.dispatcher import Dispatcher
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -32,10 +34,32 @@ def inner(function: F) -> F:
 
 def _compiled(function: F, **options: bool) -> F:
     try:
-        return numba.njit(cache=True, nogil=True, **options)(function)
+        made = numba.njit(cache=True, nogil=True, **options)(function)
     except RuntimeError:  # no place for the cache
         numba.config.CACHE_DIR = _own_temporary_folder()
-        return numba.njit(cache=True, nogil=True, **options)(function)
+        made = numba.njit(cache=True, nogil=True, **options)(function)
+    _forget_if_older(made, function)
+    return made
+
+
+def _forget_if_older(made: object, function: Callable[..., object]) -> None:
+    """Remove machine code that is older than a compiled function of another file, which may be part of it.
+
+    numba itself looks at the function's own file alone.
+    """
+    others = {
+        each.py_func.__code__.co_filename
+        for each in function.__globals__.values()
+        if isinstance(each, Dispatcher) and each.py_func.__module__ != function.__module__
+    }
+    if not others:
+        return
+    with suppress(OSError):  # where code cannot be removed, it could not be written either
+        newest = max(os.stat(path).st_mtime for path in others)
+        name = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}-*.nbi"
+        for index in Path(made.stats.cache_path).glob(name):
+            if index.stat().st_mtime < newest:
+                index.unlink(missing_ok=True)
 
 
 def _own_temporary_folder() -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from asr.ngram import NGram
 
 BLANK = 0
+WIDEST = 10_000_000  # prefixes in a beam
 
 
 class DecodeError(Error):
@@ -74,8 +75,8 @@ class BeamSettings:
     floor: float = -9.0
 
     def __post_init__(self) -> None:
-        if self.beam_size < 1:
-            raise DecodeError(f"beam_size is {self.beam_size}; it must be at least 1")
+        if not 1 <= self.beam_size <= WIDEST:
+            raise DecodeError(f"beam_size is {self.beam_size}; it must be from 1 to {WIDEST}")
         for name in ("alpha", "beta", "unknown_price", "prior", "window", "floor"):
             if np.isnan(getattr(self, name)):
                 raise DecodeError(f"{name} is not a number")
@@ -237,6 +238,8 @@ class BeamSearch:
         """(T, V) -> hypotheses of one utterance."""
         from asr import beam
 
+        if n_best < 1:
+            raise DecodeError(f"n_best is {n_best}; it must be at least 1")
         if log_probs.shape[1] != len(self._rules.kinds):
             raise DecodeError(f"log_probs of {log_probs.shape[1]} tokens; expected {len(self._rules.kinds)}")
         _check_numbers(log_probs)

@@ -304,12 +304,8 @@ def _recognizer(options: argparse.Namespace, utterances: Sequence[Utterance], li
     if options.tune or options.calibrate:
         from asr import fitting
 
-        if options.tune:
-            fitting.tune_lm(recognizer, find_model(options.model), options.lm, utterances)
-            recognizer = command.load_model(options)
-        if options.calibrate:
-            fitting.calibrate_words(recognizer, find_model(options.model), options.lm, utterances)
-            recognizer = command.load_model(options)
+        fitting.fit(recognizer, find_model(options.model), options.lm, utterances, options.tune, options.calibrate)
+        recognizer = command.load_model(options)
     return recognizer
 
 

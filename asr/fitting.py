@@ -12,49 +12,54 @@ from numpy.typing import NDArray
 
 from asr import Error, command, files
 from asr.batching import log_probs_of
+from asr.calibrate import FEWEST as FEWEST_TO_CALIBRATE
 from asr.calibrate import calibrate, keep
 from asr.corpus import Utterance
+from asr.decode import BeamSettings
 from asr.lm import is_arpa
-from asr.loading import find_lm, search_settings, word_search
+from asr.loading import find_lm
 from asr.ngram import NGram
 from asr.recognizer import Recognizer
 from asr.tape import load_parts
 from asr.tune import tune
 
+FEWEST = 100  # words to fit weights to
 
-def tune_lm(recognizer: Recognizer, model: Path, lm: str | None, utterances: Sequence[Utterance]) -> None:
-    """Fit the weights of beam search and write them into the language model's file.
+
+def fit(
+    recognizer: Recognizer, model: Path, lm: str | None, utterances: Sequence[Utterance], tunes: bool, calibrates: bool
+) -> None:
+    """Fit to recordings, and keep in files, the weights of beam search, the confidences of words, or both.
 
     Args:
-        recognizer: it searches with these weights to begin with from now on.
+        recognizer: it decodes greedily, or with the search that the language model's file asks for; with the fitted
+            weights from then on.
         model, lm: its files, as `asr.loading.find_lm` takes them.
+        tunes: the weights, into the language model's file.
+        calibrates: the confidences, into the file that decides how words are found.
 
     Raises:
-        command.UsageError: there is no language model, or it is an ARPA file.
-        asr.Error: the file cannot be written.
+        command.UsageError: there are weights to fit, but no language model, or it is an ARPA file.
+        asr.Error: a file cannot be written, or too little is heard to fit anything to; nothing is kept then.
     """
-    path = _lm_file(model, lm)
-    _check_writable(path, "--lm")
+    path = _lm_file(model, lm) if tunes or recognizer.search is not None else None
+    _check_writable(*((model, "--model") if path is None else (path, "--lm")))
+    log_probs, references = _heard(recognizer, utterances, FEWEST_TO_CALIBRATE if calibrates else FEWEST)
+    if tunes:
+        settings = tune(recognizer, log_probs, references)
+        recognizer.search = recognizer.search.with_settings(settings)
+        _keep_settings(path, settings, calibrates)
+    if calibrates:
+        keep(calibrate(recognizer, log_probs, references), model, path)
+
+
+def _keep_settings(path: Path, settings: BeamSettings, calibrates: bool) -> None:
     language = NGram.open(path)
-    recognizer.search = word_search(recognizer, language, search_settings(language))
-    settings = tune(recognizer, _log_probs(recognizer, utterances), _references(recognizer, utterances))
     kept = {name: value for name, value in language.info.items() if name != "confidence"}  # that of another search
     replace(language, info={**kept, "search": asdict(settings)}).save(path)
-    if "confidence" in language.info:
+    if "confidence" in language.info and not calibrates:
         lost = "confidences fitted to the search before are no longer in it; fit them anew (--calibrate)"
         print(f"{path}: {lost}", file=sys.stderr)
-
-
-def calibrate_words(recognizer: Recognizer, model: Path, lm: str | None, utterances: Sequence[Utterance]) -> None:
-    """Fit the confidences of this way to decode, and write them into the file that decides it; see `tune_lm`.
-
-    Args:
-        recognizer: it decodes greedily, or with the search that the language model's file asks for.
-    """
-    path = None if recognizer.search is None else _lm_file(model, lm)
-    _check_writable(*((model, "--model") if path is None else (path, "--lm")))
-    fitted = calibrate(recognizer, _log_probs(recognizer, utterances), _references(recognizer, utterances))
-    keep(fitted, model, path)
 
 
 def _lm_file(model: Path, lm: str | None) -> Path:
@@ -80,15 +85,28 @@ def _check_writable(path: Path, option: str) -> None:
         ) from None
 
 
-def _log_probs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[NDArray[np.float32]]:
-    """Of each utterance, as `Recognizer.log_probs` gives them; no frames of one that cannot be read."""
-    found = []
+def _heard(
+    recognizer: Recognizer, utterances: Sequence[Utterance], fewest: int
+) -> tuple[list[NDArray[np.float32]], list[str]]:
+    """The log-probs of the utterances that can be read, as `Recognizer.log_probs` gives them, and their references.
+
+    Raises:
+        asr.Error: their texts hold fewer words than that.
+    """
+    found: list[NDArray[np.float32]] = []
+    references, problems = [], []
+    places = iter(utterances)
     for block in load_parts(utterances, recognizer.threads):
-        waveforms = [None if isinstance(each, Exception) else each for each in block]
-        lengths = [0 if each is None else len(each) for each in waveforms]
-        found += log_probs_of(recognizer, lengths, waveforms.__getitem__)
-    return found
-
-
-def _references(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[str]:
-    return [recognizer.normalizer(utterance.text) for utterance in utterances]
+        here = [(each, waveform) for waveform, each in zip(block, places, strict=False)]
+        problems += [f"{each.id}: {waveform}" for each, waveform in here if isinstance(waveform, Exception)]
+        here = [(each, waveform) for each, waveform in here if not isinstance(waveform, Exception)]
+        waveforms = [waveform for _, waveform in here]
+        found += log_probs_of(recognizer, [len(each) for each in waveforms], waveforms.__getitem__)
+        references += [recognizer.normalizer(each.text) for each, _ in here]
+    if problems:
+        said = f"{len(problems)} of {len(utterances)} recordings cannot be read and are not fitted to"
+        print(f"{said}, such as {problems[0]}", file=sys.stderr)
+    words = sum(len(recognizer.split_words(reference)) for reference in references)
+    if words < fewest:
+        raise Error(f"{words} words can be heard; to fit to them takes at least {fewest}: give more recordings")
+    return found, references

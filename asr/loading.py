@@ -84,7 +84,7 @@ def _search(
         if hot_words:
             raise Error("hot words need beam search; choose a beam_size above 1")
         return None, Calibration.from_info(stored.info)
-    if not (lm_path or hot_words or beam_size):
+    if not (lm_path or hot_words or beam_size is not None):
         return None, Calibration.from_info(stored.info)
     from asr.lm import open_lm
     from asr.vocabulary import parse_phrases
@@ -92,7 +92,7 @@ def _search(
     hot = parse_phrases(hot_words, hot_weight, stored.alphabet, stored.normalizer)
     model = open_lm(lm_path) if lm_path else None
     settings = search_settings(model)
-    settings = replace(settings, beam_size=beam_size or settings.beam_size)
+    settings = replace(settings, beam_size=settings.beam_size if beam_size is None else beam_size)
     # Fitted to the beam of the file (asr.evaluate --calibrate): truer of another one than none at all (docs/LOG.md).
     calibration = Calibration.from_info(model.info) if model else None
     return word_search(stored, model, settings, hot), calibration
@@ -119,6 +119,7 @@ def word_search(
         model, hot: as in `beam_search`.
     """
     tokens = len(stored.alphabet)
+    model = model and model.with_unknown()  # or no word could be found that is not in it
     if model is None or model.pronunciations is None or not stored.phones:
         return beam_search(stored.alphabet, model, settings, hot, stored.log_priors[:tokens])
     return phone_search(stored.phones, stored.lexicon, model, settings, hot, stored.log_priors[tokens:])
@@ -139,16 +140,21 @@ def beam_search(
         log_priors: (V,) of the tokens, see `asr.priors`; none where they are not known.
     """
     from asr import vocabulary
+    from asr.ngram import UNKNOWN
 
     kinds = vocabulary.token_kinds(units)
-    hot = vocabulary.hot_words(hot_words, units) if hot_words else None
-    if model is None:
-        return BeamSearch(kinds, settings, hot=hot)
-    if vocabulary.of_characters(model):
-        return BeamSearch(
-            kinds, settings, model, token_words=vocabulary.token_words(model, units), hot=hot, log_priors=log_priors
-        )
-    more = {word for phrase in hot_words or () for word in phrase.split()}
+    new = sorted({word for phrase in hot_words or () for word in phrase.split() if model and not model.known(word)})
+    if model is None or vocabulary.of_characters(model):
+        ids = vocabulary.token_words(model, units) if model else None
+        kinds = kinds if kinds.any() else vocabulary.all_open(kinds)
+        hot = vocabulary.hot_words(hot_words, units, kinds) if hot_words else None
+        return BeamSearch(kinds, settings, model, token_words=ids, hot=hot, log_priors=log_priors)
+    if kinds.any():
+        hot = vocabulary.hot_words(hot_words, units, kinds) if hot_words else None
+        more = dict.fromkeys(new, model.ids[UNKNOWN])
+    else:  # words end without a sign of it, as words of phones do
+        more = dict(zip(new, range(len(model.words), len(model.words) + len(new)), strict=True))
+        hot = vocabulary.hot_words_said(hot_words, {**model.ids, **more}) if hot_words else None
     lexicon = vocabulary.spelled_lexicon(model, units, more)
     return BeamSearch(kinds, settings, model, lexicon, hot=hot, log_priors=log_priors)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NO_CHILD = -1
+NEVER = -15.0  # log10 probability that stands for none: a file of ours holds no less than -16
 UNSEEN = -100.0  # log10 probability of unknown words where a file has no <unk>, as KenLM takes it
 # The file holds log-probs as 16-bit multiples of this: off by at most 0.00012, which no decision depends on.
 STEP = 1 / 4096
@@ -194,13 +195,28 @@ class NGram:
         """The context at the beginning of a sentence."""
         return int(state(self.tables, 1 + self.ids[START]))
 
+    @cached_property
+    def word_probs(self) -> NDArray[np.float64]:
+        """(V,) probability of each word, whatever stands before it."""
+        return 10.0 ** (self.tables.log_probs[1 : self.tables.pairs].astype(np.float64) * self.tables.log_prob_unit)
+
+    def with_unknown(self) -> NGram:
+        """The same model, in which unknown words are as likely as the rarest known one, where it has no <unk>."""
+        unknown = self.ids[UNKNOWN]
+        possible = np.flatnonzero(self.word_probs > 10.0**NEVER)
+        if unknown in possible or not len(possible):
+            return self
+        log_probs = np.array(self.tables.log_probs)
+        log_probs[1 + unknown] = log_probs[1 + possible[self.word_probs[possible].argmin()]]
+        log_probs.setflags(write=False)  # compiled code has one form for arrays that are only read
+        return replace(self, tables=self.tables._replace(log_probs=log_probs))
+
     def said_by(self, lexicon: Lexicon) -> NGram:
         """The same model with the pronunciations of its words; without, if the lexicon is of another language."""
         from asr.lexicon import LEAST_KNOWN, Pronunciations
 
         marks = (START, END, UNKNOWN)
-        probs = 10.0 ** (self.tables.log_probs[1 : self.tables.pairs] * self.tables.log_prob_unit)
-        words = {word: prob for word, prob in zip(self.words, probs, strict=True) if word not in marks}
+        words = {word: prob for word, prob in zip(self.words, self.word_probs, strict=True) if word not in marks}
         known = sum(prob for word, prob in words.items() if word in lexicon.words)
         if known < LEAST_KNOWN * sum(words.values()):
             return replace(self, pronunciations=None)

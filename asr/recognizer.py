@@ -28,6 +28,7 @@ from asr.transcript import Alternative, Segment, Transcript, Word
 
 SEGMENT_PAUSE = 0.6  # s without a word that ends a segment
 Key = TypeVar("Key")
+SPARE = 4  # hypotheses that are looked at for an alternative: several may be the same text
 NEVER = -1e3  # log-prob of what is not heard in silence
 
 
@@ -122,6 +123,10 @@ class Recognizer:
     def between_words(self) -> str:
         """What stands between two words: a space, or nothing where every token is a word."""
         return " " if any(self.alphabet.opens_word(i) for i in range(1, len(self.alphabet))) else ""
+
+    def split_words(self, text: str) -> list[str]:
+        """A normalised text cut as what is recognized: to words or, where nothing is between them, to characters."""
+        return text.split() if self.between_words else list("".join(text.split()))
 
     @property
     def by_phones(self) -> bool:
@@ -330,10 +335,19 @@ class Recognizer:
     def decode(self, utterances: Sequence[NDArray[np.float32]], n_best: int = 1) -> list[list[decode.Hypothesis]]:
         """The best hypotheses of each utterance, from its (T, V) log-probs, or (T, V + P) as in `log_probs`."""
         if self.search is not None:
-            return self.search.search_all([self.searched(rows) for rows in utterances], n_best, self.threads)
+            more = n_best if n_best == 1 else SPARE * n_best
+            found = self.search.search_all([self.searched(rows) for rows in utterances], more, self.threads)
+            return [self._of_other_texts(hypotheses)[:n_best] for hypotheses in found]
         if n_best > 1:
             raise Error("lists of alternatives need beam search; choose a beam_size above 1")
         return [decode.greedy(rows[None], np.array([len(rows)])) for rows in utterances]
+
+    def _of_other_texts(self, hypotheses: Sequence[decode.Hypothesis]) -> list[decode.Hypothesis]:
+        """The first of each text: spaces at its ends, and where words without spaces begin, are not in it."""
+        first: dict[str, decode.Hypothesis] = {}
+        for hypothesis in hypotheses:
+            first.setdefault(self.text(hypothesis), hypothesis)
+        return list(first.values())
 
     def _to_segments(self, utterance: Utterance, hypotheses: Sequence[decode.Hypothesis]) -> list[Segment]:
         """The segments of an utterance: between pauses.

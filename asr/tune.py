@@ -11,30 +11,32 @@ from numpy.typing import NDArray
 
 from asr.decode import BeamSettings
 from asr.recognizer import Recognizer
-from asr.score import word_counts
+from asr.score import count
 
 STEPS = {"alpha": 0.2, "beta": 0.8, "unknown_price": 2.0, "prior": 0.2}  # of the first round
 SIGNED = ("beta",)  # may be below 0: divided by their priors, the blank is rarer, and words are more
 ROUNDS = 3
 BEAMS = (10, 25, 50, 100, 200)
 AS_GOOD = 1.002  # a narrower beam is taken that makes hardly more errors
+ENOUGH = 1000  # words that can tell so; with fewer the beam becomes no narrower
 
 
 def tune(recognizer: Recognizer, log_probs: Sequence[NDArray[np.float32]], references: Sequence[str]) -> BeamSettings:
-    """The weights with the fewest word errors, and a beam that is wide enough for them.
+    """The weights with the fewest word errors, of characters where nothing is between words, and a beam wide enough.
 
     Args:
         recognizer: with the search to begin with.
         log_probs: of each utterance, as `Recognizer.log_probs` gives them.
         references: normalised.
     """
+    wanted = [recognizer.split_words(reference) for reference in references]
     search = recognizer.search
     searched = [recognizer.searched(rows) for rows in log_probs]
 
     def errors(settings: BeamSettings) -> int:
         found = search.with_settings(settings).search_all(searched)
-        texts = (recognizer.text(best) for best, *_ in found)
-        return sum(word_counts(*pair).errors for pair in zip(references, texts, strict=True))
+        texts = (recognizer.split_words(recognizer.text(best)) for best, *_ in found)
+        return sum(count(*pair).errors for pair in zip(wanted, texts, strict=True))
 
     def by_weights(weights: Mapping[str, float]) -> int:
         return errors(replace(search.settings, **weights))
@@ -43,10 +45,12 @@ def tune(recognizer: Recognizer, log_probs: Sequence[NDArray[np.float32]], refer
     steps = {name: step for name, step in STEPS.items() if tried.get(name, True)}
     start = {name: getattr(search.settings, name) for name in steps}
     settings = replace(search.settings, **fewest_errors(by_weights, start, steps))
-    by_beam = {size: errors(replace(settings, beam_size=size)) for size in BEAMS}
-    for size, count in by_beam.items():
-        _say(f"beam {size}: {count} word errors")
-    enough = min(size for size, count in by_beam.items() if count <= AS_GOOD * min(by_beam.values()))
+    least = 0 if sum(map(len, wanted)) >= ENOUGH else settings.beam_size
+    sizes = [size for size in BEAMS if size >= least] or [settings.beam_size]
+    by_beam = {size: errors(replace(settings, beam_size=size)) for size in sizes}
+    for size, wrong in by_beam.items():
+        _say(f"beam {size}: {wrong} word errors")
+    enough = min(size for size, wrong in by_beam.items() if wrong <= AS_GOOD * min(by_beam.values()))
     return replace(settings, beam_size=enough)
 
 
@@ -74,9 +78,9 @@ def fewest_errors(
                 other = {**best, name: round(value if name in SIGNED else max(0.0, value), 4)}
                 if tuple(other.values()) in known:
                     continue
-                count = known[tuple(other.values())] = errors(other)
-                if count < fewest:
-                    best, fewest, better = other, count, True
+                wrong = known[tuple(other.values())] = errors(other)
+                if wrong < fewest:
+                    best, fewest, better = other, wrong, True
                     _tell(best, fewest)
     return best
 

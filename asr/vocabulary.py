@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from asr.lexicon import Lexicon
 
 SPACE = " "
+WRITABLE = 0.5  # least share of its text that the words of a language model which a model can write may make up
+NEARLY_ALL = 0.95  # with less of it the user is told
+HEAVIEST = 1000.0  # of a hot word; no model is so sure of another
 GUESSES = 4  # ways in which a hot word that no dictionary has is listened to
 
 
@@ -111,26 +114,45 @@ def _with_best(model: NGram, tree: Trie, parent: NDArray[np.int64]) -> Trie:
     return tree._replace(best=_frozen(best))
 
 
-def spelled_lexicon(model: NGram, units: Units, more: Iterable[str] = ()) -> Trie:
+def spelled_lexicon(model: NGram, units: Units, more: Mapping[str, int] | None = None) -> Trie:
     """The tree of a language model's words as they are spelled in the tokens of an acoustic model.
 
     Args:
-        more: words that it shall have as well; they are <unk> to the language model.
+        more: words that it shall have as well, with what beam search calls them.
 
     Raises:
-        VocabularyError: none of the model's words can be written with these tokens.
+        VocabularyError: hardly any of the model's words can be written with these tokens.
     """
     special = {model.ids[name] for name in (START, END, UNKNOWN)}
     entries = [(word, i) for i, word in enumerate(model.words) if i not in special]
     spelled = [(spelling, i) for word, i in entries if (spelling := _spell(units, word))]
-    if not spelled:
-        words = ", ".join(word for word, _ in entries[:5])
-        raise VocabularyError(
-            f"the model cannot write any of the language model's {len(entries)} words ({words}...): they are of "
-            "another alphabet or case; estimate the language model with --model and this model"
-        )
-    extra = [(_spell(units, word), model.ids[UNKNOWN]) for word in more if not model.known(word)]
+    _check_writable(model, [i for _, i in spelled], [i for _, i in entries])
+    extra = [(_spell(units, word), i) for word, i in (more or {}).items()]
     return lexicon(model, *zip(*spelled, *extra, strict=True))
+
+
+def _check_writable(model: NGram, written: Sequence[int], words: Sequence[int]) -> None:
+    """See that what a model can write makes up most of the text that the language model is of, by its 1-grams.
+
+    Args:
+        written: ids of the words that it can write.
+        words: of all that count.
+    """
+    shares = model.word_probs
+    share = shares[list(written)].sum() / shares[list(words)].sum() if words else 0.0
+    if share >= NEARLY_ALL:
+        return
+    lacking = sorted(set(words) - set(written), key=lambda i: -shares[i])
+    listed = ", ".join(model.words[i] for i in lacking[:5]) + ("..." if len(lacking) > 5 else "")
+    said = (
+        f"the model cannot write {len(lacking)} of the language model's {len(words)} "
+        f"{'characters' if of_characters(model) else 'words'} ({listed}), which make up {1 - share:.0%} of its text: "
+        "they are of another alphabet or case"
+    )
+    remedy = "estimate the language model with --model and this model"
+    if share < WRITABLE:
+        raise VocabularyError(f"{said}; {remedy}")
+    print(f"{said} and will not be found; better {remedy}", file=sys.stderr)
 
 
 def pronounced_lexicon(model: NGram, phones: Sequence[str], more: Sequence[Iterable[Sequence[str]]] = ()) -> Trie:
@@ -197,14 +219,15 @@ def token_words(model: NGram, units: Units) -> NDArray[np.int64]:
     """(V,) the id, in a language model of characters, of each token.
 
     Raises:
-        VocabularyError: the tokens are not characters, or the language model knows none of them.
+        VocabularyError: the tokens are not characters, or the language model is one of other characters.
     """
     if not isinstance(units, Alphabet):
         raise VocabularyError("a language model of characters does not fit a model that writes subwords")
     names = [SPACE_IN_MODEL if symbol == SPACE else symbol for symbol in units.symbols]
     found = [model.ids.get(name, -1) for name in names]
-    if max(found[1:]) < 0:
-        raise VocabularyError("the language model knows none of the model's characters; estimate one with --model")
+    # Marks are the same in all alphabets.
+    letters = [i for i, name in enumerate(model.words) if name.isalpha()] or [i for i in found if i >= 0]
+    _check_writable(model, sorted(set(found).intersection(letters)), letters)
     return np.array([model.ids[UNKNOWN] if i < 0 else i for i in found], np.int64)
 
 
@@ -213,6 +236,11 @@ def token_kinds(units: Units) -> NDArray[np.int8]:
     opens = SEPARATES if isinstance(units, Alphabet) else OPENS
     kinds = [INSIDE] + [opens if units.opens_word(i) else INSIDE for i in range(1, len(units))]
     return _frozen(np.array(kinds, np.int8))
+
+
+def all_open(kinds: NDArray[np.int8]) -> NDArray[np.int8]:
+    """(V,) the same for tokens that hot words may begin with anywhere, as in scripts without spaces."""
+    return _frozen(np.where(np.arange(len(kinds)) == BLANK, INSIDE, OPENS).astype(np.int8))
 
 
 def separator(kinds: NDArray[np.int8]) -> int:
@@ -243,15 +271,17 @@ def parse_phrases(
         if unknown := units.unknown(text):
             letters = ", ".join(map(repr, unknown))
             raise VocabularyError(f"hot word {phrase!r}: the model does not write {letters}; spell it as it is spoken")
-        if not np.isfinite(bonus):
-            raise VocabularyError(f"hot word {phrase!r}: its weight is {bonus}; expected a finite number")
+        if not abs(bonus) <= HEAVIEST:
+            raise VocabularyError(
+                f"hot word {phrase!r}: its weight is {bonus}; expected a number from {-HEAVIEST:g} to {HEAVIEST:g}"
+            )
         found[text] = bonus
     return found
 
 
-def hot_words(phrases: Mapping[str, float], units: Units) -> Trie:
+def hot_words(phrases: Mapping[str, float], units: Units, kinds: NDArray[np.int8]) -> Trie:
     """The tree of hot words as they are spelled; see `_hot_tree`."""
-    return _hot_tree(phrases, [units.encode(text) for text in phrases], token_kinds(units))
+    return _hot_tree(phrases, [units.encode(text) for text in phrases], kinds)
 
 
 def hot_words_said(phrases: Mapping[str, float], ids: Mapping[str, int]) -> Trie:

@@ -100,6 +100,10 @@ def test_forms_that_all_mean_the_same(text: str, written) -> None:
     check_good(arpa.read(written(text)))
 
 
+def test_a_byte_order_mark_is_no_text(written) -> None:
+    check_good(arpa.read(written(b"\xef\xbb\xbf" + GOOD.encode())))
+
+
 def test_compressed_files(written) -> None:
     check_good(arpa.read(written(gzip.compress(GOOD.encode()), "x.arpa.gz")))
     check_good(arpa.read(written(lzma.compress(GOOD.encode()), "x.arpa.xz")))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +19,7 @@ from numpy.typing import NDArray
 
 from asr.beam import INSIDE, OPENS, SEPARATES
 from asr.decode import BeamSearch, BeamSettings, DecodeError, Hypothesis, greedy
+from asr.loading import beam_search, word_search
 from asr.ngram import END, START, UNKNOWN, NGram, Tables
 from asr.text import Alphabet
 from asr.vocabulary import hot_words, lexicon, spelled_lexicon, token_kinds
@@ -244,7 +250,7 @@ def hot_score(text: str, phrases: dict[str, float]) -> float:
 def test_hot_words_and_phrases_earn_their_weight_and_nothing_else_does(seed: int) -> None:
     log_probs = random_log_probs(np.random.default_rng(seed), 6, 5)
     phrases = {"a": 1.0, "a b": 2.0, "cab": 3.0}
-    search = BeamSearch(token_kinds(ABC), BeamSettings(**EXACT), hot=hot_words(phrases, ABC))
+    search = BeamSearch(token_kinds(ABC), BeamSettings(**EXACT), hot=hot_words(phrases, ABC, token_kinds(ABC)))
     expected = {
         ids: acoustic + hot_score(ABC.decode(ids), phrases)
         for ids, acoustic in all_sequences(log_probs).items()
@@ -252,6 +258,81 @@ def test_hot_words_and_phrases_earn_their_weight_and_nothing_else_does(seed: int
     }
     found = {hypothesis.ids: hypothesis.score for hypothesis in search_all(search, log_probs)}
     assert {ids: found[ids] for ids in expected} == pytest.approx(expected, abs=1e-3)
+
+
+WITHOUT_SPACES = Alphabet(("", "今", "大", "天", "好", "很"))
+
+
+@pytest.mark.parametrize("hot", ["天", "今天"])
+@pytest.mark.parametrize("units", ["none", "characters", "words"])
+def test_hot_words_are_found_in_scripts_without_spaces(units: str, hot: str) -> None:
+    """Anywhere in an utterance; with words also one that the language model does not have."""
+    log_probs = emissions("今大很好", WITHOUT_SPACES)
+    log_probs[3, 2:4], log_probs[4] = np.log([0.5, 0.4]), log_probs[5]  # 大 or 天?
+    model = None
+    if units != "none":
+        model = model_of({(word,): (-1.0, 0.0) for word in ("今", "大", "天", "很", "好", START, END, UNKNOWN)}, 1)
+        model = dataclasses.replace(model, info={"units": units})
+    for hot_words, expected in (({}, "今大很好"), ({hot: 2.0}, "今天很好")):
+        search = beam_search(WITHOUT_SPACES, model, BeamSettings(), hot_words)
+        ((found,),) = search(log_probs[None], np.array([len(log_probs)]))
+        assert WITHOUT_SPACES.decode(found.ids) == expected
+
+
+def test_hot_words_replace_nothing_else_in_scripts_without_spaces() -> None:
+    log_probs = emissions("今大很好", WITHOUT_SPACES)
+    ((found,),) = beam_search(WITHOUT_SPACES, None, BeamSettings(), {"天好": 2.0})(log_probs[None], np.array([12]))
+    assert WITHOUT_SPACES.decode(found.ids) == "今大很好"
+
+
+@pytest.mark.parametrize("without", ["<unk>", "-16"])
+def test_unknown_hot_words_are_found_where_a_model_has_no_unknown_word(without: str) -> None:
+    """ARPA files of SRILM's need not have <unk>; as KenLM does, they are read as if it had log10 p = -100."""
+    log_probs = emissions("今大很好", WITHOUT_SPACES)
+    log_probs[3, 2:4], log_probs[4] = np.log([0.5, 0.4]), log_probs[5]
+    least = -100.0 if without == "<unk>" else float(without)
+    grams: Grams = {(word,): (-1.0, 0.0) for word in ("今", "大", "天", "很", "好", START, END)}
+    stored = Stored(WITHOUT_SPACES)
+    search = word_search(stored, model_of({**grams, (UNKNOWN,): (least, 0.0)}, 1), BeamSettings(), {"今天": 4.0})
+    ((found,),) = search(log_probs[None], np.array([len(log_probs)]))
+    assert WITHOUT_SPACES.decode(found.ids) == "今天很好"
+
+
+@dataclasses.dataclass
+class Stored:
+    """What `word_search` reads of a model of letters."""
+
+    alphabet: Alphabet
+    phones: tuple[str, ...] = ()
+    log_priors: tuple[float, ...] = ()
+
+
+def test_what_is_looked_at_no_further_could_not_have_been_among_the_best() -> None:
+    """`beam._most` is a bound, also before tokens that open words: without it the same is found."""
+    code = """
+import numpy as np
+from asr import beam
+from asr.decode import BeamSearch, BeamSettings
+from asr.vocabulary import lexicon
+from test_beam import END, INSIDE, OPENS, START, UNKNOWN, model_of, random_log_probs
+
+bound, rng = beam._most, np.random.default_rng(3)
+spelled = {"a": (1,), "b": (2,), "ac": (1, 3), "bd": (2, 4), "adc": (1, 4, 3)}
+kinds = np.array([INSIDE, OPENS, OPENS, INSIDE, INSIDE], np.int8)
+for _ in range(50):
+    log_probs = random_log_probs(rng, 10, 5)[None]
+    model = model_of({(word,): (rng.uniform(-3, -0.1), 0.0) for word in (*spelled, START, END, UNKNOWN)}, 1)
+    words = lexicon(model, list(spelled.values()), [model.ids[word] for word in spelled])
+    found = []
+    for beam._most in (bound, lambda *_: (np.inf, np.inf)):
+        search = BeamSearch(kinds, BeamSettings(beam_size=3, alpha=0.5, beta=4.0), model, words)
+        found.append(search(log_probs, np.array([10]))[0][0].ids)
+    assert found[0] == found[1]
+"""
+    folder = Path(__file__).parent
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": f"{folder.parent}{os.pathsep}{folder}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 LETTERS = Alphabet(("", " ", "e", "l", "o"))
@@ -381,7 +462,7 @@ def test_keeping_the_best_of_those_that_are_alike_makes_room() -> None:
 @pytest.mark.parametrize("size", [2, 5, 50])
 def test_candidates_that_are_all_as_good_come_to_an_end(size: int) -> None:
     """None is worse than another, so that thinning them out must choose."""
-    for hot in (None, hot_words({"eel": 8.0}, LETTERS)):
+    for hot in (None, hot_words({"eel": 8.0}, LETTERS, token_kinds(LETTERS))):
         search = BeamSearch(token_kinds(LETTERS), BeamSettings(beam_size=size), hot=hot)
         for frames in (1, 2, 5, 30):
             assert search.search_all([np.full((frames, len(LETTERS)), -1.0, np.float32)])[0]

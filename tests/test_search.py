@@ -123,7 +123,7 @@ def test_a_path_is_no_name_of_a_file_that_ships(model: Path, tmp_path: Path) -> 
 
 def test_a_language_model_of_other_letters_is_refused(model: Path) -> None:
     estimate([["ДОМ", "ГОД"]] * 3, 1).save(model.with_suffix(".lm"))
-    with pytest.raises(asr.Error, match="cannot write any of the language model's 2 words"):
+    with pytest.raises(asr.Error, match="cannot write 2 of the language model's 2 words"):
         asr.load(str(model))
 
 
@@ -140,8 +140,8 @@ def test_tuning_fits_weights_to_data_and_keeps_them(
     model: Path, recordings: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = ["the cat sat", "go", "a bold bat", "it"]
-    utterances = [Utterance(path.stem, path, text) for path, text in zip(recordings, texts, strict=True)]
-    write_manifest(tmp_path / "dev.jsonl", utterances)
+    pairs = [*zip(recordings, texts, strict=True)] * 13
+    write_manifest(tmp_path / "dev.jsonl", [Utterance(f"{i}", *pair) for i, pair in enumerate(pairs)])
     line = ["--model", str(model), "--manifest", str(tmp_path / "dev.jsonl"), "--json"]
     lm = model.with_suffix(".lm")
     before = NGram.open(lm)
@@ -154,13 +154,14 @@ def test_tuning_fits_weights_to_data_and_keeps_them(
     after = NGram.open(lm)
     assert after.info["search"] != before.info["search"] and after.words == before.words
     assert dataclasses.asdict(search_settings(after)) == after.info["search"]
+    assert search_settings(after).beam_size >= 20, "so few words do not tell that a narrower beam is as good"
     assert after.score(["the", "cat"]) == before.score(["the", "cat"])
 
 
 def test_who_tunes_is_told_that_the_figure_is_of_the_same_data(
     model: Path, recordings: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_manifest(tmp_path / "dev.jsonl", [Utterance("a", recordings[1], "go")])
+    write_manifest(tmp_path / "dev.jsonl", [Utterance("a", recordings[1], "go " * 100)])
     page = tmp_path / "report.html"
     line = ["--model", str(model), "--manifest", str(tmp_path / "dev.jsonl"), "--report", str(page)]
     said = "weights of beam search were fitted to this data: expect more errors on other speech"
@@ -190,6 +191,28 @@ def test_a_file_that_cannot_keep_weights_is_known_before_the_work(
     with pytest.raises(asr.Error, match=r"m\.lm: what is fitted would be kept in .*name the copy \(--lm\)"):
         evaluate(["--model", str(model), "--manifest", str(tmp_path / "dev.jsonl"), "--tune"])
     assert "word errors" not in capsys.readouterr().err
+
+
+def test_what_cannot_be_heard_is_not_tuned_to(
+    model: Path, recordings: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm, manifest = model.with_suffix(".lm"), tmp_path / "dev.jsonl"
+    lost = [Utterance(f"lost {i}", tmp_path / "nowhere.wav", "go " * 50) for i in range(9)]
+    heard = [Utterance(f"heard {i}", recordings[1], "go " * 60) for i in range(2)]
+    before = lm.read_bytes()
+    write_manifest(manifest, [*lost, heard[0]])
+    line = ["--model", str(model), "--manifest", str(manifest)]
+    with pytest.raises(asr.Error, match="60 words can be heard; to fit to them takes at least 100"):
+        evaluate([*line, "--tune"])
+    write_manifest(manifest, [*heard, *lost])
+    with pytest.raises(asr.Error, match="120 words can be heard; to fit to them takes at least 200"):
+        evaluate([*line, "--tune", "--calibrate"])
+    assert lm.read_bytes() == before
+    capsys.readouterr()
+    evaluate([*line, "--tune"])
+    said = capsys.readouterr().err
+    assert "9 of 11 recordings cannot be read and are not fitted to, such as lost 0: " in said
+    assert "word errors" in said and NGram.open(lm).info["search"]["beam_size"] >= 20
 
 
 def test_tuning_needs_a_language_model(tiny_model: Path, tmp_path: Path, recordings: list[Path]) -> None:

@@ -79,16 +79,23 @@ def test_a_words_probability_counts_from_its_first_letter() -> None:
     np.testing.assert_allclose(tree.best, [ab, ab, b, ab, abc], rtol=1e-6)
 
 
-def test_words_that_the_model_cannot_write_are_left_out() -> None:
+def test_words_that_the_model_cannot_write_are_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """`unigrams` halves the probability from word to word."""
     assert set(paths(spelled_lexicon(unigrams("ab", "x", "cé"), ABC))) == {(), (3,), (3, 4)}
-    with pytest.raises(
-        VocabularyError, match=r"cannot write any of the language model's 2 words \(AB, X...\).*--model"
-    ):
-        spelled_lexicon(unigrams("AB", "X"), ABC)
+    said = "cannot write 2 of the language model's 3 words (x, cé), which make up 43% of its text"
+    assert said in capsys.readouterr().err
+    spelled_lexicon(unigrams("a", "b", "c", "ab", "bc", "x"), ABC)
+    assert not capsys.readouterr().err, "1.6% of its text"
+
+
+@pytest.mark.parametrize("words", [("AB", "X"), ("Cab", "ab", "a")])
+def test_a_language_model_of_words_that_the_model_cannot_write_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(VocabularyError, match=r"cannot write . of .* words \(.*another alphabet or case.*--model"):
+        spelled_lexicon(unigrams(*words), ABC)
 
 
 def test_words_beside_the_vocabulary_are_unknown_to_the_language_model() -> None:
-    tree = spelled_lexicon(unigrams("ab"), ABC, ["cab", "ab"])
+    tree = spelled_lexicon(unigrams("ab"), ABC, {"cab": 0})
     assert paths(tree)[ABC_ids("cab")] == (0,) and paths(tree)[ABC_ids("ab")] == (3,)
 
 
@@ -106,8 +113,9 @@ def test_kinds_of_tokens() -> None:
 def test_a_model_of_characters_knows_the_space_by_another_name() -> None:
     model = unigrams("▁", "a", "c")
     assert token_words(model, ABC).tolist()[1:] == [3, 0, 4, 0, 5]  # what it does not know is <unk>
-    with pytest.raises(VocabularyError, match="knows none of the model's characters"):
-        token_words(unigrams("x"), ABC)
+    for other in (("x",), ("▁", "'", "A", "B")):  # a space is the same in all alphabets
+        with pytest.raises(VocabularyError, match=r"cannot write . of the language model's . "):
+            token_words(unigrams(*other), ABC)
 
 
 @pytest.mark.parametrize(
@@ -126,12 +134,13 @@ def test_hot_words_that_cannot_be_heard_are_named(phrase: str, message: str) -> 
 def test_hot_words_come_in_the_models_own_form_with_their_weights() -> None:
     assert parse_phrases(["A-B", "Cab"], 5.0, ABC, Normalizer()) == {"a b": 5.0, "cab": 5.0}
     assert parse_phrases({"A": 1.5}, 5.0, ABC, Normalizer()) == {"a": 1.5}
-    with pytest.raises(VocabularyError, match="its weight is nan"):
-        parse_phrases({"a": float("nan")}, 5.0, ABC, Normalizer())
+    for weight in (float("nan"), 1e39, -2000.0):
+        with pytest.raises(VocabularyError, match=r"its weight is .*; expected a number from -1000 to 1000"):
+            parse_phrases({"a": weight}, 5.0, ABC, Normalizer())
 
 
 def test_a_phrase_earns_little_by_little_and_keeps_what_was_whole() -> None:
-    tree = hot_words({"a": 1.0, "a cb": 3.0}, ABC)
+    tree = hot_words({"a": 1.0, "a cb": 3.0}, ABC, token_kinds(ABC))
     nodes = dict(zip([(), (3,), (3, 1), (3, 1, 5), (3, 1, 5, 4)], range(5), strict=True))  # each has one child
     assert paths(tree).keys() == nodes.keys()
     np.testing.assert_allclose(tree.best, [0, 1.5, 3.0, 4.5, 6.0])  # two words of 3 on four letters

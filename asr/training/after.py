@@ -29,7 +29,7 @@ from asr.lm import SPACE
 from asr.loading import find_lm, find_model, word_search
 from asr.ngram import NGram
 from asr.recognizer import Recognizer
-from asr.score import word_counts
+from asr.score import count
 from asr.text import Normalizer, Units
 from asr.training.cache import AudioCache, open_cache
 from asr.training.folder import MADE_LM, RunFolder
@@ -50,7 +50,7 @@ class Helper:
 
     Args:
         what: where it is from, for a person.
-        errors: wrong words of the whole dev set.
+        errors: wrong words of the whole dev set; characters, where nothing is between words.
     """
 
     what: str
@@ -226,7 +226,7 @@ def _errors(recognizer: Recognizer, cache: AudioCache, references: Sequence[str]
     """Wrong words."""
     hypotheses = recognizer.decode(_log_probs(recognizer, cache))
     return sum(
-        word_counts(reference, recognizer.text(best)).errors
+        count(recognizer.split_words(reference), recognizer.split_words(recognizer.text(best))).errors
         for (best, *_), reference in zip(hypotheses, references, strict=True)
     )
 
