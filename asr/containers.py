@@ -5,7 +5,9 @@ pages, reads only the first of several ogg or mp3 files that were joined, and st
 that does not state its length. So before decoding:
 
 - wav, rf64, w64, aiff, caf, avi, au, sph: the bytes that the header announces must be there. A header that
-  leaves the length open, as programs write into pipes, is no fault: such a file is read to its end.
+  leaves the length open, as programs write into pipes, is no fault: such a file is read to its end. Behind the
+  samples of wav, rf64, w64, aiff, caf and au there may be other chunks, zeros or a little of anything, but not more
+  samples, as where a recorder did not write the length, nor another recording.
 - ogg (vorbis, opus): every page up to the one marked as the last must be there, in order, with the right
   checksum.
 - mp3: the frames are counted, and must be as many as the file states. If it states none, the last must be
@@ -13,7 +15,8 @@ that does not state its length. So before decoding:
 - All: as many samples must come out as were announced. flac checks its frames while they are decoded.
 
 What nobody can notice: changed bytes within samples or mp3 frames, which have no checksum; a cut exactly
-between two frames of an mp3 that does not state its length; cuts of rare formats (voc, paf, htk, ...).
+between two frames of an mp3 that does not state its length; cuts of rare formats (voc, paf, htk, ...). What is not
+noticed either: a flac that goes on behind the samples that it announces.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from typing import BinaryIO
 from asr import Error, mp3
 
 UNSTATED = 1 << 62  # numbers of frames and 64-bit sizes from here on mean "not known"
+APART = "give each by itself"
 RESCUE = "copy or download it again, or keep what is left of it with `ffmpeg -i FILE rescued.wav`"
 
 
@@ -71,6 +75,10 @@ def checked(stream: BinaryIO, alive: Callable[[], None] = unheard) -> BinaryIO:
     return stream
 
 
+# Bytes that may follow the end of the samples: of any kind, if the file states where that is (mp3: how many frames it
+# has), else zeros. More zeros than that may be room for what was never written; where all that is stated is there, they
+# do not matter.
+_JUNK = 4096
 _WINDOW = 1 << 16  # bytes of a file that are looked at together: whole files never lie in memory
 
 
@@ -165,6 +173,16 @@ class _Chunks:
     own: int = 0  # bytes of name and size that the size counts
     align: int = 2  # bytes
 
+    @property
+    def head(self) -> int:
+        """Bytes of a chunk's name and size."""
+        return self.name + struct.calcsize(self.size)
+
+    def read(self, stream: BinaryIO, at: int) -> tuple[bytes, int]:
+        """The first four letters of a chunk's name, and its size; the stream is behind them."""
+        data = _bytes_at(stream, at, self.head)
+        return data[:4], struct.unpack(self.size, data[self.name :])[0]
+
 
 _CHUNKED = {
     b"RIFF": _Chunks(12, "<I"),  # wav, avi
@@ -177,13 +195,10 @@ _CHUNKED = {
 
 
 def _check_chunks(stream: BinaryIO, size: int, layout: _Chunks) -> None:
-    """Walk to the end of the chunk that holds the samples; what follows it does not matter."""
-    at, long_size = layout.first, 0
-    head = layout.name + struct.calcsize(layout.size)
+    """Walk to the end of the chunk that holds the samples, and see that nothing behind it is a recording, too."""
+    at, long_size, head = layout.first, 0, layout.head
     while at + head <= size:
-        stream.seek(at)
-        name = stream.read(layout.name)[:4]
-        (length,) = struct.unpack(layout.size, stream.read(head - layout.name))
+        name, length = layout.read(stream, at)
         if name == b"ds64":  # rf64: the sizes that 32 bits do not hold
             (long_size,) = struct.unpack("<8xQ", stream.read(16).ljust(16, b"\0"))
         if name == b"data" and length == 0xFFFFFFFF and long_size:
@@ -195,8 +210,34 @@ def _check_chunks(stream: BinaryIO, size: int, layout: _Chunks) -> None:
         at += head - layout.own + length
         _require(at, size)
         if name in (b"data", b"SSND", b"BODY"):
+            _check_behind(stream, at, size, layout)
             return
         at += -at % layout.align
+
+
+def _check_behind(stream: BinaryIO, samples_end: int, size: int, layout: _Chunks) -> None:
+    """See that what is behind the chunk that holds the samples is other chunks; some writers forget to align them."""
+    starts = {samples_end, samples_end + -samples_end % layout.align}
+    _check_rest(stream, max(_chunks_end(stream, start, size, layout) for start in starts), size)
+
+
+def _chunks_end(stream: BinaryIO, at: int, size: int, layout: _Chunks) -> int:
+    """Where chunks end that begin here, or another recording begins."""
+    while at + layout.head <= size:
+        name, length = layout.read(stream, at)
+        after = at + layout.head - layout.own + length
+        if name in _CHUNKED or length < layout.own or after > size or not all(0x20 <= byte < 0x7F for byte in name):
+            break
+        at = after + -after % layout.align
+    return at
+
+
+def _check_rest(stream: BinaryIO, at: int, size: int) -> None:
+    """See that what lies behind all that a header announces can be no sound."""
+    if _bytes_at(stream, at, 4) in (*_CHUNKED, b".snd"):
+        raise AudioError(f"several recordings joined into one file, the second from byte {at} on: {APART}")
+    if size - at > _JUNK and _after_zeros(stream, at, unheard) < size:
+        raise AudioError(f"{size} bytes, but its header announces {at}, so that the rest would not be heard; {RESCUE}")
 
 
 def _is_open(length: int) -> bool:
@@ -211,6 +252,7 @@ def _check_au(stream: BinaryIO, size: int) -> None:
     start, length = struct.unpack(">4x2I", stream.read(12).ljust(12, b"\0"))
     if not _is_open(length):
         _require(start + length, size)
+        _check_rest(stream, start + length, size)
 
 
 def _check_nist(stream: BinaryIO, size: int) -> None:
@@ -239,7 +281,7 @@ def _check_ogg(stream: BinaryIO, total: int, alive: Callable[[], None]) -> None:
     while (head := stream.read(27)).startswith(b"OggS") or following:
         size, flags, serial, number = _ogg_page(head, stream, at, total)
         if flags & _OGG_FIRST and ended:
-            raise AudioError("several ogg files joined into one; expected one: give each by itself")
+            raise AudioError(f"several ogg files joined into one; expected one: {APART}")
         if number != following.get(serial, 0 if flags & _OGG_FIRST else -1):
             raise AudioError(f"damaged: the ogg page at byte {at} follows one that is missing; {RESCUE}")
         following[serial] = number + 1
@@ -279,10 +321,6 @@ def _ogg_checksum(page: bytes) -> int:
 
 
 # MP3
-
-# Bytes that may follow the last frame and tag: of any kind, if the file states how many frames it has, else zeros. More
-# zeros than that may be room for what was never written; where all stated frames are there, they do not matter.
-_JUNK = 4096
 
 
 def _whole_mp3(stream: BinaryIO, size: int, alive: Callable[[], None]) -> BinaryIO:

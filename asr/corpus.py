@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,14 +111,25 @@ def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """All audio below a folder, by extension, sorted; hidden files, as macOS makes, are no audio.
+    """All audio below a folder, by extension, sorted; hidden files, as macOS makes, and pipes are no audio.
 
     Raises:
         OSError: a folder cannot be read: nothing is left out without a word.
     """
     return [
-        path for path in sorted(_files(folder)) if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+        path
+        for path in sorted(_files(folder))
+        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and not is_special(path)
     ]
+
+
+def is_special(path: Path | str) -> bool:
+    """Whether it is a pipe, a socket or a device: opening one of these by a search may wait for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False  # who opens it says why
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def unread_texts(source: Path) -> Iterator[tuple[Path, Path]]:

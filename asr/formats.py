@@ -119,7 +119,7 @@ def _ctm(transcript: Transcript, name: str) -> str:
     As NIST's tools want it, sorted by channel, which is 1 where channels were mixed, and by time. A field ends at white
     space, and ;; at the beginning of a line makes it a comment: _ stands for white space, and in names for ; as well.
     """
-    recording = _field(name).replace(";", "_") or "_"
+    recording = ctm_name(name)
     rows = []
     for channel, segments in by_channel(transcript).items():
         for word in (word for segment in segments for word in segment.words if one_line(word.text)):
@@ -128,6 +128,11 @@ def _ctm(transcript: Transcript, name: str) -> str:
             confidence = "" if word.confidence is None else f" {word.confidence:.3f}"
             rows.append(f"{recording} {channel or 1} {times} {_field(word.text)}{confidence}")
     return _lines(rows)
+
+
+def ctm_name(name: str) -> str:
+    """What CTM calls a recording; see `_ctm`."""
+    return _field(name).replace(";", "_") or "_"
 
 
 def _field(text: str) -> str:

@@ -29,9 +29,10 @@ PAUSE = 0.4  # s: words that are farther apart are of two utterances
 LONGEST = 15.0  # s: utterances made of words are no longer, as far as words are not
 TOGETHER = 0.2  # share of two tiers' time in which both have text; two speakers seldom talk at once for more
 
-_SRT_TIME = r"(\d+):([0-5]\d):([0-5]\d)[,.](\d{3})"
+_SRT_TIME = r"(\d+):([0-5]\d):([0-5]\d)[,.](\d{1,3})"
 _VTT_TIME = r"(?:(\d{2,}):)?([0-5]\d):([0-5]\d)\.(\d{3})"
-_SRT_TIMES = re.compile(rf"{_SRT_TIME}[ \t]*-->[ \t]*{_SRT_TIME}(?:[ \t]+[XY][12]:.*)?")
+# Behind the times there may be a place on the screen, X1:40 or, as in WebVTT, position:50%.
+_SRT_TIMES = re.compile(rf"{_SRT_TIME}[ \t]*-->[ \t]*{_SRT_TIME}(?:[ \t]+[A-Za-z]\w*:.*)?")
 _VTT_TIMES = re.compile(rf"{_VTT_TIME}[ \t]+-->[ \t]+{_VTT_TIME}(?:[ \t]+.*)?")
 _LIKE_TIMES = re.compile(r"->|\d:\d\d:\d|\d:\d\d[,.]\d")  # a line that is meant for times, well written or not
 _VOICE = re.compile(r"<v(?:\.[^ \t>]*)?[ \t]+([^>]*)>")
@@ -119,9 +120,13 @@ def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _read_srt(path: Path, text: str) -> list[Label]:
     cues: list[tuple[float, float, list[str]]] = []
-    for number, lines in _blocks(text):
+    blocks = list(_blocks(text))
+    for (number, lines), (_, after) in zip(blocks, [*blocks[1:], (0, [""])], strict=True):
         numbered = lines[0].strip().isdecimal()
-        if cues and not numbered and not _LIKE_TIMES.search(lines[0]):
+        alone = numbered and len(lines) == 1
+        if alone and _SRT_TIMES.fullmatch(after[0].strip()):
+            continue  # the number of the cue that begins behind a blank line
+        if cues and (alone or not numbered) and not _LIKE_TIMES.search(lines[0]):
             cues[-1][2].extend(lines)  # behind a blank line within the cue
             continue
         skipped = 1 if numbered and len(lines) > 1 else 0
@@ -159,8 +164,8 @@ def _times(path: Path, number: int, line: str, pattern: re.Pattern[str], example
     return start, end
 
 
-def _seconds(hours: str, minutes: str, seconds: str, thousandths: str) -> float:
-    return (int(hours) * 3_600_000 + int(minutes) * 60_000 + int(seconds) * 1000 + int(thousandths)) / 1000
+def _seconds(hours: str, minutes: str, seconds: str, fraction: str) -> float:
+    return (int(hours) * 3_600_000 + int(minutes) * 60_000 + int(seconds) * 1000 + int(fraction.ljust(3, "0"))) / 1000
 
 
 def _label(start: float, end: float, text: str, decode: Callable[[str], str] = str) -> list[Label]:

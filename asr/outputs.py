@@ -69,7 +69,8 @@ class Output:
             label = f"{escaped(recording.label)}\t" if self._labelled else ""
             return f"{label}{transcript.text}\n"
         if self._labelled and self._formats == ["json"]:
-            return json.dumps({"path": recording.label, **transcript.to_dict()}, ensure_ascii=False) + "\n"
+            line = json.dumps({"path": recording.label, **transcript.to_dict()}, ensure_ascii=False) + "\n"
+            return line.encode("utf-8", "backslashreplace").decode("utf-8")  # as `formats.write` does
         return render(transcript, self._formats[0], recording.name)
 
     def _paths(self, recording: Recording) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import shutil
 import stat
 import sys
@@ -18,6 +19,7 @@ from typing import BinaryIO
 from asr import Error
 
 STDIN = "-"
+LINKS = 40  # that are followed, as Linux does
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,10 @@ def _expand(source: str) -> Iterator[Recording]:
     elif os.path.isdir(source):
         yield from _of_folder(source)
     elif not os.path.lexists(source) and glob.has_magic(source):
-        found = sorted(path for path in glob.glob(source, recursive=True) if not os.path.isdir(path))
+        from asr.corpus import is_special
+
+        found = sorted(glob.glob(source, recursive=True))
+        found = [path for path in found if not os.path.isdir(path) and not is_special(path)]
         if not found:
             raise Error(f"{source}: no file has a name like that")
         yield from map(_of_file, found)
@@ -117,8 +122,9 @@ def _inside(name: str) -> str:
 
 @contextlib.contextmanager
 def seekable(path: str) -> Iterator[str]:
-    """A path that can be read more than once: itself or, of standard input and pipes, that of a copy."""
-    if path != STDIN and not _is_pipe(path):
+    """A path that can be read more than once, by other processes too: itself or, of standard input, pipes and whatever
+    else is open in this process (/dev/stdin, /dev/fd/3), that of a copy."""
+    if path != STDIN and not _is_pipe(path) and not _is_descriptor(path):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="asr-") as folder:
@@ -142,6 +148,18 @@ def _is_pipe(path: str) -> bool:
         return stat.S_ISFIFO(os.stat(path).st_mode)
     except (OSError, ValueError):
         return False
+
+
+def _is_descriptor(path: str) -> bool:
+    """Whether a path, or one that it links to, names what is open in a process: in another one it is something else."""
+    for _ in range(LINKS):
+        folder = os.path.realpath(os.path.dirname(path))
+        if re.fullmatch(r"/dev/fd|/proc/[^/]+(/task/[^/]+)?/fd", folder):
+            return True
+        if not os.path.islink(path):
+            return False
+        path = os.path.join(folder, os.readlink(path))
+    return False
 
 
 def _source(path: str) -> contextlib.AbstractContextManager:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr import Error, command, sources
-from asr.formats import FORMATS
+from asr.formats import FORMATS, ctm_name
 from asr.outputs import ALL, Output, Progress, escaped
 from asr.sources import Recording
 from asr.transcript import Transcript
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # `--help` and wrong usage answer at once: numpy, soundfile and torch are imported when there is something to do.
 
 MIX, EACH = "mix", "each"  # channels
+OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # a full disk, say, concerns all that follow
 OF_MANY = ("json", "ctm")  # formats whose lines say which recording they belong to
 EXAMPLES = """\
 examples:
@@ -237,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     try:
                         written.add(recording, result)
                     except OSError as error:
-                        if error.errno != errno.ENAMETOOLONG:  # a full disk, say, concerns all that follow
+                        if options.output_dir is None or error.errno in OF_ALL:
                             raise
                         progress.say(f"error: {escaped(str(error))}")
                         status = command.FAILED
@@ -252,6 +253,8 @@ def check_usage(options: argparse.Namespace) -> None:
     """
     if not options.files and options.manifest is None:
         raise command.UsageError("name what to transcribe: files, folders, - for standard input, or --manifest FILE")
+    if options.output_dir is not None and options.output_dir.exists() and not options.output_dir.is_dir():
+        raise command.UsageError(f"--output-dir {options.output_dir}: a file, expected a folder or a new name")
     if options.split and options.manifest is None:
         raise command.UsageError("--split belongs to --manifest")
     if options.output_dir is None:
@@ -266,6 +269,8 @@ def check_usage(options: argparse.Namespace) -> None:
             )
     if options.n_best > 1 and options.format not in ("json", ALL):
         raise command.UsageError("--n-best lists alternatives in json; choose --format json")
+    if options.n_best > 1 and options.beam_size == 1:
+        raise command.UsageError("--n-best lists what beam search finds; choose a --beam-size above 1")
 
 
 def _are_many(options: argparse.Namespace) -> bool:
@@ -291,9 +296,12 @@ def _recordings(options: argparse.Namespace) -> Iterable[Recording | Error]:
         return named
     named, names = sources.apart(list(named)), {}
     for recording in named:
-        if not isinstance(recording, Error) and names.setdefault(recording.name, recording) != recording:
+        if isinstance(recording, Error):
+            continue
+        name = ctm_name(recording.name) if options.output_dir is None else recording.name
+        if names.setdefault(name, recording) != recording:
             raise command.UsageError(
-                f"{recording.path} and {names[recording.name].path} would both be written as {recording.name}; "
+                f"{recording.path} and {names[name].path} would both be written as {name}; "
                 "give them other names, or transcribe them one after the other"
             )
     return named

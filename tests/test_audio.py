@@ -542,6 +542,39 @@ def test_joined_ogg_files_are_not_read_in_part() -> None:
         load(data + encode(tones(1), "OGG", "VORBIS"))
 
 
+CHUNKED = [(container, "PCM_16") for container in ("WAV", "RF64", "AIFF", "CAF", "AU", "W64")]
+
+
+@pytest.mark.parametrize(("container", "subtype"), CHUNKED)
+def test_joined_recordings_are_not_read_in_part(container: str, subtype: str) -> None:
+    data = encode(tones(1), container, subtype)
+    for more in (data, encode(tones(0.01), container, subtype)):
+        with pytest.raises(AudioError, match="several recordings joined into one file"):
+            load(data + more)
+
+
+def test_a_wav_that_holds_more_than_it_announces_is_not_read_in_part() -> None:
+    """As where the size of 4 GiB and more has lost its upper bits, or a recorder did not write it at its end."""
+    samples = noise(SAMPLE_RATE)
+    data = encode(samples, "WAV", "PCM_16")
+    at = data.index(b"data") + 4
+    for announced in (0, SAMPLE_RATE):
+        with pytest.raises(AudioError, match=r"its header announces .* so that the rest would not be heard"):
+            load(data[:at] + struct.pack("<I", announced) + data[at + 4 :])
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_what_else_may_stand_behind_the_samples_of_a_wav(odd: bool) -> None:
+    """Chunks, aligned as they should be or not, zeros, and a little of anything."""
+    samples = (noise(8001 if odd else 8000) * 100).astype(np.uint8)
+    data = encode((samples / 128 - 1).astype(np.float32), "WAV", "PCM_U8")[: 44 + len(samples)]
+    expected = load(data + b"\0" * odd)
+    cover = b"id3 " + struct.pack("<I", 9000) + bytes(range(1, 226)) * 40
+    for behind in (cover, cover + b"LIST" + struct.pack("<I", 4) + b"INFO", bytes(10_000), b"\xff" * 4000):
+        for padding in {b"", b"\0" * odd}:
+            np.testing.assert_array_equal(load(data + padding + behind), expected)
+
+
 def test_an_ogg_page_out_of_place() -> None:
     data = encode(noise(10 * SAMPLE_RATE), "OGG", "OPUS")
     starts = [at for at in range(len(data)) if data.startswith(b"OggS", at)]

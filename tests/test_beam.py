@@ -273,8 +273,8 @@ def test_hot_words_are_found_in_scripts_without_spaces(units: str, hot: str) -> 
     if units != "none":
         model = model_of({(word,): (-1.0, 0.0) for word in ("今", "大", "天", "很", "好", START, END, UNKNOWN)}, 1)
         model = dataclasses.replace(model, info={"units": units})
-    for hot_words, expected in (({}, "今大很好"), ({hot: 2.0}, "今天很好")):
-        search = beam_search(WITHOUT_SPACES, model, BeamSettings(), hot_words)
+    for phrases, expected in (({}, "今大很好"), ({hot: 2.0}, "今天很好")):
+        search = beam_search(WITHOUT_SPACES, model, BeamSettings(), phrases)
         ((found,),) = search(log_probs[None], np.array([len(log_probs)]))
         assert WITHOUT_SPACES.decode(found.ids) == expected
 

@@ -8,7 +8,7 @@ from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from asr.training.curves import EVENT_FILES, EventFile, picture, save_picture
-from asr.training.folder import RunFolder
+from asr.training.folder import RunError, RunFolder
 
 
 def progress(step, loss=1.0):
@@ -78,6 +78,17 @@ def test_the_picture_can_be_read_whatever_the_log_holds(log):
     pixels = imread(io.BytesIO(picture(log, "a run")), format="png")
     height, width, _ = pixels.shape
     assert width > 600 and height > 300 and len(np.unique(pixels)) > 10
+
+
+def test_a_title_is_no_formula():
+    assert imread(io.BytesIO(picture(FIRST, r"x$\frac$y and a$b^$c")), format="png").size
+
+
+@pytest.mark.parametrize("line", [b"hello world", b"\xff\xfe", b"[]", b'{"loss": 1}', b'{"step": "1"}'])
+def test_a_log_of_something_else_is_named(line, tmp_path):
+    (tmp_path / "log.jsonl").write_bytes(b'{"step": 1, "loss": 2.0}\n' + line + b"\n")
+    with pytest.raises(RunError, match=r"log.jsonl, line 2: found .*, expected what a training run logs"):
+        RunFolder(tmp_path).entries()
 
 
 def test_the_picture_has_steps_below_and_time_above(tmp_path, monkeypatch):

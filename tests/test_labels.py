@@ -95,6 +95,15 @@ def test_subrip_with_tags_positions_and_sounds(tmp_path: Path) -> None:
     assert _read(tmp_path, "x.srt", text) == [(1.0, 2.0, "two lines", None), (5.0, 6.0, "1984", None)]
 
 
+def test_subrip_as_other_programs_write_it(tmp_path: Path) -> None:
+    text = (
+        "1\n0:00:01.5 --> 00:00:02,25 position:50% line:0\ntwo\n\n42\n\nor three\n\n"
+        "2\n\n00:00:05,000 --> 00:00:06,000\n1984\n\n3\n00:00:07,000 --> 00:00:08,000\nbye\n"
+    )
+    expected = [(1.5, 2.25, "two 42 or three", None), (5.0, 6.0, "1984", None), (7.0, 8.0, "bye", None)]
+    assert _read(tmp_path, "x.srt", text) == expected
+
+
 def test_blank_lines_in_cues_and_cues_without_time(tmp_path: Path) -> None:
     text = (
         "1\n00:00:01,000 --> 00:00:02,000\nhe came\n\n\nat 5:30,\n1984\n\n"

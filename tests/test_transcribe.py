@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -192,6 +193,54 @@ def test_what_cannot_be_read_is_named_and_the_rest_transcribed(
         assert cause in error
 
 
+@pytest.mark.parametrize("name", ["/dev/stdin", "/proc/self/fd/0", "link.wav"])
+def test_standard_input_by_its_path(
+    name: str, tiny_model: Path, tmp_path: Path, recordings: list[Path], texts: list[str]
+) -> None:
+    """A path that is something else in another process, such as the one that reads recordings."""
+    if name == "link.wav":
+        name = str(tmp_path / name)
+        Path(name).symlink_to("/dev/stdin")
+    line = [sys.executable, "-m", "asr.transcribe", name, "--model", str(tiny_model)]
+    with recordings[1].open("rb") as file:
+        done = subprocess.run(line, stdin=file, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (0, texts[1] + "\n"), done.stderr
+
+
+def test_a_pipe_in_a_folder_is_no_recording(
+    transcribing: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]
+) -> None:
+    """Nobody may ever write into it."""
+    shutil.copy(recordings[1], tmp_path / "a.wav")
+    os.mkfifo(tmp_path / "b.wav")
+    for given in (tmp_path, tmp_path / "*.wav"):
+        assert transcribing(given)[:2] == (0, f"{tmp_path / 'a.wav'}\t{texts[1]}\n")
+
+
+def test_a_file_that_cannot_be_written_is_that_recordings_fault(
+    transcribing: Callable, tmp_path: Path, recordings: list[Path], texts: list[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / f"{recordings[0].stem}.txt").mkdir(parents=True)
+    (out / f"{recordings[1].stem}.txt").symlink_to(tmp_path / "gone" / "x.txt")
+    status, _, err = transcribing(*recordings[:3], "--output-dir", out)
+    assert status == 1 and err.count("error: ") == 2
+    assert (out / f"{recordings[2].stem}.txt").read_text(encoding="utf-8") == texts[2] + "\n"
+
+
+def test_json_is_utf8_where_a_name_is_not(
+    tiny_model: Path, tmp_path: Path, recordings: list[Path], texts: list[str]
+) -> None:
+    names = [os.fsencode(tmp_path) + b"/bad\xff.wav", os.fsencode(tmp_path) + b"/good.wav"]
+    for name in names:
+        shutil.copy(recordings[1], name)
+    line = [sys.executable, "-m", "asr.transcribe", *names, "--model", tiny_model, "--format", "json"]
+    done = subprocess.run(line, capture_output=True)
+    found = [json.loads(each.decode("utf-8")) for each in done.stdout.splitlines()]
+    assert [os.fsencode(each["path"]) for each in found] == names
+    assert [each["text"] for each in found] == [texts[1]] * 2
+
+
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc")
 def test_a_file_that_the_disk_does_not_give(transcribing: Callable, recordings: list[Path], texts: list[str]) -> None:
     status, out, err = transcribing("/proc/self/mem", recordings[1])  # it opens, and reading fails
@@ -232,6 +281,9 @@ def test_wrong_usage(arguments: list[str], run_module: Callable) -> None:
         (["a.wav", "--format", "all"], "say where (--output-dir DIR)"),
         (["a.wav", "b.wav", "--format", "srt"], "--format srt holds one recording"),
         (["a.wav", "--n-best", "3"], "--n-best lists alternatives in json"),
+        (["a.wav", "--n-best", "3", "--format", "json", "--beam-size", "1"], "choose a --beam-size above 1"),
+        (["a.wav", "--output-dir", "/dev/null"], "--output-dir /dev/null: a file, expected a folder"),
+        (["a b.wav", "a_b.wav", "--format", "ctm"], "a b.wav would both be written as a_b;"),
         (["a/x.wav", "b/x.wav", "--format", "ctm"], "a/x.wav would both be written as x.wav;"),
         (["a/x.wav", "b/x.wav", "--output-dir", "out"], "a/x.wav would both be written as x.wav;"),
     ],

@@ -94,7 +94,7 @@ def picture(entries: Sequence[Mapping[str, object]], title: str) -> bytes:
         axes.grid(alpha=0.3)
     (loss, *dev)[-1].set_xlabel("steps")
     _add_time(loss, progress)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=120)
     return png.getvalue()

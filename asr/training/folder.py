@@ -187,10 +187,14 @@ class RunFolder:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
     def entries(self) -> list[dict[str, object]]:
-        """What log.jsonl holds, but for a line that a killed run has left half-written."""
+        """What log.jsonl holds, but for a line that a killed run has left half-written.
+
+        Raises:
+            RunError: it holds something else than a run logs.
+        """
         path = self.path / "log.jsonl"
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return [_entry(path, number, line) for number, line in enumerate(lines, 1) if line.endswith(b"\n")]
 
     def rewind_log(self, step: int) -> None:
         """Forget what a run that was killed has logged after the step from which it goes on."""
@@ -314,3 +318,17 @@ class RunFolder:
         except (KeyError, TypeError, ValueError):
             raise RunError(f"{self.state}: damaged, or of another version of asr; start another run (--out)") from None
         return dataclasses.replace(progress, best=tuple(progress.best) if progress.best else None)
+
+
+def _entry(path: Path, number: int, line: bytes) -> dict[str, object]:
+    try:
+        entry = json.loads(line)
+    except ValueError:  # no JSON, or no UTF-8
+        entry = None
+    if not (isinstance(entry, dict) and isinstance(entry.get("step"), int)):
+        shown = line.decode(errors="backslashreplace").strip()
+        raise RunError(
+            f"{path}, line {number}: found {shown!r:.60}, expected what a training run logs, with its step; remove the "
+            "line, if the file is a run's"
+        )
+    return entry
