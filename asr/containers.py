@@ -12,11 +12,11 @@ that does not state its length. So before decoding:
   checksum.
 - mp3: the frames are counted, and must be as many as the file states. If it states none, the last must be
   complete.
-- All: as many samples must come out as were announced. flac checks its frames while they are decoded.
+- flac: no other one may follow; its frames are checked while they are decoded.
+- All: as many samples must come out as were announced.
 
 What nobody can notice: changed bytes within samples or mp3 frames, which have no checksum; a cut exactly
-between two frames of an mp3 that does not state its length; cuts of rare formats (voc, paf, htk, ...). What is not
-noticed either: a flac that goes on behind the samples that it announces.
+between two frames of an mp3 that does not state its length; cuts of rare formats (voc, paf, htk, ...).
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def checked(stream: BinaryIO, alive: Callable[[], None] = unheard) -> BinaryIO:
         _check_au(stream, size)
     elif start == b"NIST_1A\n":
         _check_nist(stream, size)
+    elif start.startswith(b"fLaC"):
+        _check_flac(stream, alive)
     elif start.startswith(b"OggS"):
         _check_ogg(stream, size, alive)
     elif mp3.frame_size(start):
@@ -266,6 +268,19 @@ def _check_nist(stream: BinaryIO, size: int) -> None:
         return  # libsndfile says what is wrong
     if b"," not in fields.get(b"sample_coding", b""):  # else compressed, as "pcm,embedded-shorten-v2.00"
         _require(header + math.prod(values), size)
+
+
+_FLAC = b"fLaC\0\0\0\x22"  # how every flac begins: its name, and a first block of 34 bytes
+
+
+def _check_flac(stream: BinaryIO, alive: Callable[[], None]) -> None:
+    """See that no other flac begins behind the first."""
+    at = 1
+    while len(data := _bytes_at(stream, at, _WINDOW)) >= len(_FLAC):
+        if (found := data.find(_FLAC)) >= 0:
+            raise AudioError(f"several recordings joined into one file, the second from byte {at + found} on: {APART}")
+        at += len(data) - len(_FLAC) + 1
+        alive()
 
 
 # Ogg: RFC 3533

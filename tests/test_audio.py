@@ -545,7 +545,7 @@ def test_joined_ogg_files_are_not_read_in_part() -> None:
 CHUNKED = [(container, "PCM_16") for container in ("WAV", "RF64", "AIFF", "CAF", "AU", "W64")]
 
 
-@pytest.mark.parametrize(("container", "subtype"), CHUNKED)
+@pytest.mark.parametrize(("container", "subtype"), [*CHUNKED, ("FLAC", "PCM_16")])
 def test_joined_recordings_are_not_read_in_part(container: str, subtype: str) -> None:
     data = encode(tones(1), container, subtype)
     for more in (data, encode(tones(0.01), container, subtype)):
