@@ -6,8 +6,8 @@ that does not state its length. So before decoding:
 
 - wav, rf64, w64, aiff, caf, avi, au, sph: the bytes that the header announces must be there. A header that
   leaves the length open, as programs write into pipes, is no fault: such a file is read to its end. Behind the
-  samples of wav, rf64, w64, aiff, caf and au there may be other chunks, zeros or a little of anything, but not more
-  samples, as where a recorder did not write the length, nor another recording.
+  samples of wav, rf64, w64, aiff, caf and au there may be other chunks, zeros or a little of anything (a tenth), but
+  not more samples, as where a recorder did not write the length, nor another recording.
 - ogg (vorbis, opus): every page up to the one marked as the last must be there, in order, with the right
   checksum.
 - mp3: the frames are counted, and must be as many as the file states. If it states none, the last must be
@@ -238,7 +238,7 @@ def _check_rest(stream: BinaryIO, at: int, size: int) -> None:
     """See that what lies behind all that a header announces can be no sound."""
     if _bytes_at(stream, at, 4) in (*_CHUNKED, b".snd"):
         raise AudioError(f"several recordings joined into one file, the second from byte {at} on: {APART}")
-    if size - at > _JUNK and _after_zeros(stream, at, unheard) < size:
+    if size - at > max(_JUNK, at // 10) and _after_zeros(stream, at, unheard) < size:
         raise AudioError(f"{size} bytes, but its header announces {at}, so that the rest would not be heard; {RESCUE}")
 
 

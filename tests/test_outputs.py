@@ -18,6 +18,7 @@ import soundfile
 
 import asr
 from asr import Error, audio, corpus
+from asr.command import UsageError
 from asr.files import replacing
 from asr.formats import FORMATS
 from asr.reading import Reader
@@ -319,7 +320,7 @@ def test_a_file_that_is_written_takes_the_place_of_what_it_stands_for(tmp_path: 
 
 def test_a_folder_that_cannot_be_written(transcribing: Callable, tmp_path: Path, recordings: list[Path]) -> None:
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(OSError, match="out"):
+    with pytest.raises(UsageError, match="out: a file, expected a folder or a new name"):
         transcribing(recordings[0], "--output-dir", tmp_path / "out")
 
 
