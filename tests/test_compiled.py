@@ -18,15 +18,6 @@ from asr.decode import BeamSearch, BeamSettings
 search = BeamSearch(np.zeros(3, np.int8), BeamSettings())
 print(search(np.log(np.full((1, 4, 3), 1 / 3, np.float32)), np.array([4]))[0][0].ids)
 """
-ADVANCE = """
-from asr.ngram import build, Level, advance
-import numpy as np
-zeros = np.zeros(3, np.float32)
-model = build(("<unk>", "<s>", "</s>"), [Level(np.zeros(3, np.int64), np.arange(3), zeros - 1, zeros)])
-from asr.decode import BeamSearch, BeamSettings
-search = BeamSearch(np.zeros(2, np.int8), BeamSettings(alpha=1.0), model, token_words=np.zeros(2, np.int64))
-print(search(np.log(np.full((1, 4, 2), 1 / 2, np.float32)), np.array([4]))[0][0].language)
-"""
 SAYS = "compiling the decoder for this machine: some seconds, once\n"
 
 
@@ -47,22 +38,19 @@ def test_an_installation_that_cannot_be_written_compiles_once_too(tmp_path: Path
 
 
 def test_code_is_made_anew_when_another_file_changes_that_is_part_of_it(tmp_path: Path) -> None:
-    """Beam search has n-gram look-up compiled in, and numba looks at the file of beam search alone."""
-    shutil.copytree(PROJECT / "asr", tmp_path / "asr", ignore=shutil.ignore_patterns("__pycache__", "models"))
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    """As beam search has n-gram look-up compiled in; numba itself looks at the file of beam search alone."""
+    inner, outer = "from asr.compiled import compiled\n@compiled\n", "from inner import add\n"
+    (tmp_path / "inner.py").write_text(f"{inner}def add(x):\n    return x + 1\n")
+    (tmp_path / "outer.py").write_text(f"{outer}{inner}def twice(x):\n    return 2 * add(x)\n")
 
-    def language() -> float:
-        done = subprocess.run(
-            [sys.executable, "-c", ADVANCE], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        return float(done.stdout)
+    def twice_of_one() -> tuple[int, int]:
+        """What is computed, and how often code was taken from the cache."""
+        code = "from outer import twice; print(twice(1), sum(twice.stats.cache_hits.values()))"
+        environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{PROJECT}"}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        found, hits = done.stdout.split()
+        return int(found), int(hits)
 
-    before = language()
-    assert language() == before
-    ngram = tmp_path / "asr" / "ngram.py"
-    changed = ngram.read_text(encoding="utf-8").replace(
-        "log_prob, node = 0.0, context", "log_prob, node = -50.0, context"
-    )
-    assert changed.count("log_prob, node = -50.0") == 1
-    ngram.write_text(changed, encoding="utf-8")
-    assert language() < before - 50
+    assert [twice_of_one(), twice_of_one()] == [(4, 0), (4, 1)]
+    (tmp_path / "inner.py").write_text(f"{inner}def add(x):\n    return x + 5\n")
+    assert [twice_of_one(), twice_of_one()] == [(12, 0), (12, 1)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -383,13 +382,3 @@ def test_the_module_is_not_imported_twice(run_module: Callable) -> None:
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert "path, tab, text" in " ".join(result.stdout.split())
-
-
-def test_the_whole_command_takes_less_than_three_seconds(
-    tiny_model: Path, recordings: list[Path], run_module: Callable
-) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert run_module("asr.transcribe", recordings[2], "--model", tiny_model).returncode == 0
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Of the processor: nothing waits, so on an idle machine that is the time by the clock.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
