@@ -42,7 +42,7 @@ def _compiled(function: F, **options: bool) -> F:
     return made
 
 
-def _forget_if_older(made: object, function: Callable[..., object]) -> None:
+def _forget_if_older(made: Dispatcher, function: Callable[..., object]) -> None:
     """Remove machine code that is older than a compiled function of another file, which may be part of it.
 
     numba itself looks at the function's own file alone.

@@ -48,12 +48,15 @@ def fit(
     if tunes:
         settings = tune(recognizer, log_probs, references)
         recognizer.search = recognizer.search.with_settings(settings)
+    calibration = calibrate(recognizer, log_probs, references) if calibrates else None
+    if tunes:
         _keep_settings(path, settings, calibrates)
-    if calibrates:
-        keep(calibrate(recognizer, log_probs, references), model, path)
+    if calibration:
+        keep(calibration, model, path)
 
 
 def _keep_settings(path: Path, settings: BeamSettings, calibrates: bool) -> None:
+    """Write the weights into a language model's file; confidences that were fitted to others go."""
     language = NGram.open(path)
     kept = {name: value for name, value in language.info.items() if name != "confidence"}  # that of another search
     replace(language, info={**kept, "search": asdict(settings)}).save(path)
@@ -95,14 +98,16 @@ def _heard(
     """
     found: list[NDArray[np.float32]] = []
     references, problems = [], []
-    places = iter(utterances)
+    rest = iter(utterances)
     for block in load_parts(utterances, recognizer.threads):
-        here = [(each, waveform) for waveform, each in zip(block, places, strict=False)]
-        problems += [f"{each.id}: {waveform}" for each, waveform in here if isinstance(waveform, Exception)]
-        here = [(each, waveform) for each, waveform in here if not isinstance(waveform, Exception)]
-        waveforms = [waveform for _, waveform in here]
+        waveforms = []
+        for samples, utterance in zip(block, rest, strict=False):  # of the rest those of this block
+            if isinstance(samples, Exception):
+                problems.append(f"{utterance.id}: {samples}")
+            else:
+                waveforms.append(samples)
+                references.append(recognizer.normalizer(utterance.text))
         found += log_probs_of(recognizer, [len(each) for each in waveforms], waveforms.__getitem__)
-        references += [recognizer.normalizer(each.text) for each, _ in here]
     if problems:
         said = f"{len(problems)} of {len(utterances)} recordings cannot be read and are not fitted to"
         print(f"{said}, such as {problems[0]}", file=sys.stderr)

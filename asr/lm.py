@@ -318,10 +318,10 @@ def _convert(options: argparse.Namespace) -> None:
     model = open_lm(options.source)
     save_lm(options.out, model)
     print(describe(options.out, model))
-    kept = ["pronunciations"] * (model.pronunciations is not None) + sorted(model.info)
-    if is_arpa(options.out) and kept:
+    left = ["pronunciations"] * (model.pronunciations is not None) + sorted(model.info)
+    if is_arpa(options.out) and left:
         said = "an ARPA file holds n-grams alone; not in it, and lost if it is converted back"
-        print(f"{options.out}: {said}: {', '.join(kept)}", file=sys.stderr)
+        print(f"{options.out}: {said}: {', '.join(left)}", file=sys.stderr)
 
 
 def _perplexity(options: argparse.Namespace) -> None:

@@ -335,7 +335,7 @@ class Recognizer:
     def decode(self, utterances: Sequence[NDArray[np.float32]], n_best: int = 1) -> list[list[decode.Hypothesis]]:
         """The best hypotheses of each utterance, from its (T, V) log-probs, or (T, V + P) as in `log_probs`."""
         if self.search is not None:
-            more = n_best if n_best == 1 else SPARE * n_best
+            more = SPARE * n_best if n_best > 1 else n_best
             found = self.search.search_all([self.searched(rows) for rows in utterances], more, self.threads)
             return [self._of_other_texts(hypotheses)[:n_best] for hypotheses in found]
         if n_best > 1:

@@ -122,8 +122,10 @@ def _inside(name: str) -> str:
 
 @contextlib.contextmanager
 def seekable(path: str) -> Iterator[str]:
-    """A path that can be read more than once, by other processes too: itself or, of standard input, pipes and whatever
-    else is open in this process (/dev/stdin, /dev/fd/3), that of a copy."""
+    """A path that can be read more than once, and by other processes: itself, or that of a copy.
+
+    Copied are standard input, pipes, and what is open in this process alone (/dev/stdin, /dev/fd/3).
+    """
     if path != STDIN and not _is_pipe(path) and not _is_descriptor(path):
         yield path
         return

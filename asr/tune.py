@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decode import BeamSettings
+from asr.decode import BeamSettings, Hypothesis
 from asr.recognizer import Recognizer
 from asr.score import count
 
@@ -29,14 +29,12 @@ def tune(recognizer: Recognizer, log_probs: Sequence[NDArray[np.float32]], refer
         log_probs: of each utterance, as `Recognizer.log_probs` gives them.
         references: normalised.
     """
-    wanted = [recognizer.split_words(reference) for reference in references]
     search = recognizer.search
     searched = [recognizer.searched(rows) for rows in log_probs]
 
     def errors(settings: BeamSettings) -> int:
         found = search.with_settings(settings).search_all(searched)
-        texts = (recognizer.split_words(recognizer.text(best)) for best, *_ in found)
-        return sum(count(*pair).errors for pair in zip(wanted, texts, strict=True))
+        return word_errors(recognizer, references, [best for best, *_ in found])
 
     def by_weights(weights: Mapping[str, float]) -> int:
         return errors(replace(search.settings, **weights))
@@ -45,13 +43,21 @@ def tune(recognizer: Recognizer, log_probs: Sequence[NDArray[np.float32]], refer
     steps = {name: step for name, step in STEPS.items() if tried.get(name, True)}
     start = {name: getattr(search.settings, name) for name in steps}
     settings = replace(search.settings, **fewest_errors(by_weights, start, steps))
-    least = 0 if sum(map(len, wanted)) >= ENOUGH else settings.beam_size
+    words = sum(len(recognizer.split_words(reference)) for reference in references)
+    least = 0 if words >= ENOUGH else settings.beam_size
     sizes = [size for size in BEAMS if size >= least] or [settings.beam_size]
     by_beam = {size: errors(replace(settings, beam_size=size)) for size in sizes}
     for size, wrong in by_beam.items():
         _say(f"beam {size}: {wrong} word errors")
     enough = min(size for size, wrong in by_beam.items() if wrong <= AS_GOOD * min(by_beam.values()))
     return replace(settings, beam_size=enough)
+
+
+def word_errors(recognizer: Recognizer, references: Sequence[str], hypotheses: Sequence[Hypothesis]) -> int:
+    """Wrong words of normalised references; wrong characters, where nothing is between words."""
+    texts = (recognizer.text(hypothesis) for hypothesis in hypotheses)
+    pairs = zip(map(recognizer.split_words, references), map(recognizer.split_words, texts), strict=True)
+    return sum(count(*pair).errors for pair in pairs)
 
 
 def fewest_errors(

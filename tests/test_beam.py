@@ -285,12 +285,11 @@ def test_hot_words_replace_nothing_else_in_scripts_without_spaces() -> None:
     assert WITHOUT_SPACES.decode(found.ids) == "今大很好"
 
 
-@pytest.mark.parametrize("without", ["<unk>", "-16"])
-def test_unknown_hot_words_are_found_where_a_model_has_no_unknown_word(without: str) -> None:
-    """ARPA files of SRILM's need not have <unk>; as KenLM does, they are read as if it had log10 p = -100."""
+@pytest.mark.parametrize("least", [-100.0, -16.0])
+def test_unknown_hot_words_are_found_where_a_model_has_no_unknown_word(least: float) -> None:
+    """ARPA files need not have <unk>: they are read as if it had log10 p = -100, and our own form holds -16."""
     log_probs = emissions("今大很好", WITHOUT_SPACES)
     log_probs[3, 2:4], log_probs[4] = np.log([0.5, 0.4]), log_probs[5]
-    least = -100.0 if without == "<unk>" else float(without)
     grams: Grams = {(word,): (-1.0, 0.0) for word in ("今", "大", "天", "很", "好", START, END)}
     stored = Stored(WITHOUT_SPACES)
     search = word_search(stored, model_of({**grams, (UNKNOWN,): (least, 0.0)}, 1), BeamSettings(), {"今天": 4.0})
@@ -426,6 +425,15 @@ def test_log_probs_that_are_no_numbers_are_refused(value: float) -> None:
     with pytest.raises(DecodeError, match="NaN or infinity"):
         words_search(LETTERS, ["el"])(log_probs, np.array([3]))
     assert words_search(LETTERS, ["el"])(log_probs, np.array([1]))[0]  # behind the end it means nothing
+
+
+def test_sizes_that_make_no_sense_are_refused() -> None:
+    for size in (0, -3, 3_000_000_000):
+        with pytest.raises(DecodeError, match=f"beam_size is {size}; it must be from 1 to "):
+            BeamSettings(beam_size=size)
+    search = BeamSearch(token_kinds(LETTERS), BeamSettings())
+    with pytest.raises(DecodeError, match="n_best is 0; it must be at least 1"):
+        search(emissions("e", LETTERS)[None], np.array([3]), n_best=0)
 
 
 def test_log_probs_of_another_model_are_refused() -> None:

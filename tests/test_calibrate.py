@@ -16,12 +16,17 @@ from hypothesis import strategies as st
 import asr
 from asr import checkpoint, files
 from asr.align import token_spans
-from asr.calibrate import fit, reliability, right_words
+from asr.calibrate import calibrate, fit, reliability, right_words
 from asr.command import UsageError
 from asr.confidence import FEATURES, Calibration, features_of, uncalibrated
 from asr.corpus import Utterance, write_manifest
 from asr.evaluate import main as evaluate
+from asr.features import FeatureConfig
 from asr.lm import main as lm_command
+from asr.model import AcousticModel, ModelConfig
+from asr.recognizer import Recognizer
+from asr.text import Alphabet, Normalizer
+from asr.tune import word_errors
 
 
 def words_that_are_right(count: int, odds: Callable, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,6 +98,29 @@ def test_right_words_are_those_of_an_alignment_with_the_fewest_errors(said: list
     assert right.sum() == hits
     kept = iter(said)  # they come in the order of the reference
     assert all(word in kept for word, is_right in zip(found, right, strict=True) if is_right)
+
+
+def test_without_spaces_between_them_characters_count() -> None:
+    """Every fourth character is heard wrong, and none is sure."""
+    alphabet = Alphabet(("", "今", "大", "天"))
+    config = ModelConfig(len(alphabet), layers=1, hidden=8, channels=8)
+    stored = checkpoint.Checkpoint(config, FeatureConfig(), alphabet, Normalizer(), AcousticModel(config).state_dict())
+    recognizer = Recognizer.from_checkpoint(stored)
+    assert recognizer.split_words("今大 天") == ["今", "大", "天"]
+    random = np.random.default_rng(1)
+    references, log_probs = [], []
+    for _ in range(50):
+        ids = random.integers(1, 4, 8)
+        heard = ids.copy()
+        heard[::4] = ids[::4] % 3 + 1
+        rows = np.full((24, 4), 0.1)
+        rows[np.arange(24), np.column_stack([heard, heard, np.zeros_like(heard)]).ravel()] = 0.7
+        log_probs.append(np.log(rows).astype(np.float32))
+        references.append(alphabet.decode(ids.tolist()))
+    fitted = calibrate(recognizer, log_probs, references)
+    assert fitted.words == 400 and fitted.true[-1] == pytest.approx(0.75, abs=0.05)
+    hypotheses = [best for best, *_ in recognizer.decode(log_probs)]
+    assert word_errors(recognizer, references, hypotheses) == 100
 
 
 def test_reliability_counts_every_word_once() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import asr
@@ -95,6 +96,18 @@ def test_a_weight_that_is_no_number_is_named(model: Path, recordings: list[Path]
         transcribe([str(recordings[0]), "--model", str(model), "--hotwords", str(words)])
     with pytest.raises(UsageError, match="--hotword-weight belongs to --hotwords"):
         transcribe([str(recordings[0]), "--model", str(model), "--hotword-weight", "4"])
+
+
+def test_alternatives_are_other_texts(model: Path) -> None:
+    """A space at the end of a text makes no other one."""
+    recognizer = asr.load(str(model), lm="none", beam_size=100)
+    letter, space = recognizer.alphabet.encode("a ")
+    probabilities = np.full((3, len(recognizer.alphabet)), 0.001)
+    probabilities[0, letter] = probabilities[1, 0] = 0.9
+    probabilities[2, [0, space]] = 0.45
+    (found,) = recognizer.decode([np.log(probabilities).astype(np.float32)], n_best=5)
+    texts = [recognizer.text(hypothesis) for hypothesis in found]
+    assert len(set(texts)) == len(texts) == 5 and texts[0] == "a"
 
 
 @pytest.mark.parametrize("given", ["", " , ", "hot.txt"])

@@ -29,7 +29,6 @@ from asr.lm import SPACE
 from asr.loading import find_lm, find_model, word_search
 from asr.ngram import NGram
 from asr.recognizer import Recognizer
-from asr.score import count
 from asr.text import Normalizer, Units
 from asr.training.cache import AudioCache, open_cache
 from asr.training.folder import MADE_LM, RunFolder
@@ -50,7 +49,7 @@ class Helper:
 
     Args:
         what: where it is from, for a person.
-        errors: wrong words of the whole dev set; characters, where nothing is between words.
+        errors: wrong words of the whole dev set, see `asr.tune.word_errors`.
     """
 
     what: str
@@ -223,12 +222,10 @@ def _fitted(recognizer: Recognizer, what: str, model: NGram, cache: AudioCache, 
 
 
 def _errors(recognizer: Recognizer, cache: AudioCache, references: Sequence[str]) -> int:
-    """Wrong words."""
-    hypotheses = recognizer.decode(_log_probs(recognizer, cache))
-    return sum(
-        count(recognizer.split_words(reference), recognizer.split_words(recognizer.text(best))).errors
-        for (best, *_), reference in zip(hypotheses, references, strict=True)
-    )
+    """Wrong words, see `asr.tune.word_errors`."""
+    from asr.tune import word_errors
+
+    return word_errors(recognizer, references, [best for best, *_ in recognizer.decode(_log_probs(recognizer, cache))])
 
 
 def _log_probs(recognizer: Recognizer, cache: AudioCache) -> list[NDArray[np.float32]]:

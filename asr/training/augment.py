@@ -1,4 +1,4 @@
-"""Augmentation of features in training, drawn anew for every utterance and epoch, repeatable from the seed."""
+"""Augmentation of samples and features, drawn anew for every utterance and epoch, repeatable from the seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from asr.training.config import TrainConfig
 
 LOWEST_EDGE = 3000.0  # Hz; telephones pass up to 3,400
 HISS = (-100.0, -70.0)  # dB of full scale: from the rounding noise of 16 bits to what a poor recorder leaves
-MP3_BIT_RATES = (16, 24, 32, 48)  # kbit/s, for 16 kHz: from barely understood to all but the original
+MP3_BIT_RATES = (16, 24, 32, 48)  # kbit/s: low ones, since high ones leave all that is heard
 MP3_RANGE = (8, 160)  # kbit/s at 16 kHz, which libsndfile's compression levels from 1 to 0 stand for
 MP3_DELAY = 1105  # samples: 576 of LAME's, 529 of the decoder's
 SPEED_STEPS = 20  # speeds are multiples of 1 / 20, so that few resampling filters are needed, and short ones

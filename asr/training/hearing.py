@@ -1,7 +1,7 @@
-"""What training hears of an utterance in an epoch: trimmed, faster, in a room, beside noise, coded, or noise alone.
+"""What training hears of an utterance in an epoch.
 
-It is drawn from the seed, the epoch and the utterance, so that it is the same in every run and for any number of
-workers.
+It is trimmed, at another speed, in a room, beside noise, coded; or noise alone is heard. That is drawn from the seed,
+the epoch and the utterance, so that it is the same in every run and for any number of workers.
 """
 
 from __future__ import annotations
