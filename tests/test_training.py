@@ -305,6 +305,15 @@ def test_a_run_of_another_version_is_not_gone_on_with(speech, trained, tmp_path)
             asr.train.main([str(speech / "train.jsonl"), "--out", str(out), "--resume"])
 
 
+def test_a_run_goes_on_that_began_before_there_was_a_setting(speech, trained, tmp_path):
+    out = shutil.copytree(trained[0], tmp_path / "old")
+    config = json.loads((out / "config.json").read_text())
+    del config["settings"]["mmi"]
+    (out / "config.json").write_text(json.dumps(config))
+    done = run(command("train", speech / "train.jsonl", "--dev", speech / "dev.jsonl", "--out", out, "--resume"))
+    assert "this run is finished" in done.stderr
+
+
 def test_a_finished_run_is_never_overwritten_by_mistake(speech, trained):
     out, _ = trained
     before = {path.name: path.read_bytes() for path in out.iterdir()}

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from asr.model import ModelConfig  # which brings torch, and `--help` should not wait for it
 
 
-SHARES = ("warmup", "plain", "noise_share", "wordless", "room_share", "low_pass", "mp3", "phone_weight", "average")
+SHARES = (
+    "warmup",
+    "plain",
+    "noise_share",
+    "wordless",
+    "room_share",
+    "low_pass",
+    "mp3",
+    "phone_weight",
+    "mmi",
+    "average",
+)
 LEAST = {
     "evaluations": 1,
     **dict.fromkeys(("minutes", "steps", "epochs", "weight_decay", "patience", "seed", "workers"), 0),
@@ -71,6 +82,7 @@ class TrainConfig:
         lexicon: pronunciation dictionary, a file or "cmudict", or a model that has one, for phones as a second target
             (`asr.training.phones`), which layer number `phone_layer` learns, or the last one (0); empty: none.
         phone_weight: share of the phones in the loss.
+        mmi: how much of the phones' loss is maximum mutual information (`asr.training.denominator`), the rest CTC.
         init: model, by name or path, whose weights it starts from wherever they fit; empty: from scratch.
         evaluations: how often in a run the dev set is scored; the best model by dev WER is kept.
         patience: training ends early when so many evaluations in a row have brought no better dev score; 0: never.
@@ -123,6 +135,7 @@ class TrainConfig:
     lexicon: str = ""
     phone_layer: int = 0
     phone_weight: float = 0.5
+    mmi: float = 0.0
     init: str = ""
     evaluations: int = 15
     patience: int = 0

@@ -32,6 +32,7 @@ from asr import Error, command
 from asr.checkpoint import CheckpointError, read_tensors, write_tensors
 from asr.files import CAN_LOCK, lock, replacing
 from asr.lexicon import Lexicon
+from asr.training.config import TrainConfig
 from asr.training.workers import Group
 
 VERSION = 3  # goes up when the same settings, data and seed train another model than before
@@ -218,7 +219,8 @@ class RunFolder:
         stored = self.read_config()
         if stored.get("version") != VERSION:
             raise RunError(f"{self.path}: this run began with another version of asr; choose another folder (--out)")
-        settings = stored.get("settings", {})
+        # Those that came with a newer version are at their defaults, which change nothing.
+        settings = {**dataclasses.asdict(TrainConfig()), **stored.get("settings", {})}
         changed = [name for name, value in config["settings"].items() if settings.get(name) != value]
         changed += [name for name in ("data", "dev") if stored.get(name) != config[name]]
         if changed:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from asr.training.augment import seed_for, spec_augment, warp_frequencies
 from asr.training.average import averaged_copy, decay_after, move_towards
 from asr.training.batches import Batches, epoch_batches, padding_share
 from asr.training.curves import EventFile, save_picture
+from asr.training.denominator import TotalScore, phone_trigram
 from asr.training.folder import Progress, RunFolder
 from asr.training.hearing import Hearing
 from asr.training.initial import adopt
@@ -84,6 +85,7 @@ class Trainer:
         self.optimizers = self._optimizers()
         self.features = LogMel(job.features).to(group.device)
         self.hearing = Hearing(job)
+        self.trigram = self._trigram().to(group.device) if self.config.mmi and job.phones else None
         self.folder = RunFolder(job.out)
         self.events: EventFile | None = None
         self.progress = Progress(steps=self.config.steps)
@@ -266,10 +268,23 @@ class Trainer:
         total = loss
         if weight:
             phone_loss = total_loss(phone_log_probs, frames, [example.phones for example in mine], wordless)
+            if self.trigram is not None:
+                phone_loss = phone_loss + self.config.mmi * self._total_score(phone_log_probs, frames, mine)
             phones = max(1, sum(len(example.phones) for example in batch))
             total = (1 - weight) * loss + weight * phone_loss / phones
         total.backward()
         return loss.item()
+
+    def _total_score(self, phone_log_probs: Tensor, frames: Tensor, mine: Sequence[Example]) -> Tensor:
+        """Sum over the utterances with phones: how likely anything else could have been said."""
+        rows = [i for i, example in enumerate(mine) if example.phones]
+        if not rows:
+            return phone_log_probs[:, :0].sum()
+        return TotalScore.apply(phone_log_probs[rows], frames[rows], self.trigram).sum()
+
+    def _trigram(self) -> Tensor:
+        sequences = (example.phones for example in self.job.examples if example.phones)
+        return torch.from_numpy(phone_trigram(sequences, len(self.job.phones)))
 
     def _seeds(self, use: str, examples: list[Example]) -> list[int]:
         return [seed_for(use, self.config.seed, self.progress.epoch, example.number) for example in examples]
