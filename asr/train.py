@@ -33,6 +33,10 @@ AUDIO_A_MINUTE = 5.0
 
 TEXTS_FOR_CASE = 10_000  # that tell which letters are a pair
 LENGTHS = ("minutes", "steps", "epochs")  # settings that say how long to train
+FROM_MODEL = (  # settings that the model to start from gives: see `asr.training.initial.sizes`
+    *("subsampling", "channels", "layers", "hidden", "cell", "bidirectional", "norm", "phone_layer", "statistics"),
+    *("units", "pieces", "case", "lexicon"),
+)
 
 # torch takes seconds to import: what needs it is imported when a run begins, so that wrong usage answers at once.
 
@@ -111,11 +115,16 @@ def _check_folder(folder: RunFolder, resume: bool, group: Group) -> None:
         raise Error(f"{folder.path} holds a run already; go on with it (--resume) or choose another folder (--out)")
 
 
-def configure(given: Mapping[str, object], chosen: Mapping[str, object]) -> TrainConfig:
+def configure(
+    given: Mapping[str, object], chosen: Mapping[str, object], kept: Mapping[str, object] | None = None
+) -> TrainConfig:
     """The defaults, changed by what a recipe gives, by the model to start from, by what a user chooses.
 
     That model gives its sizes and, if it has one, its lexicon. Where a user chooses how long to train, by whatever of
     `LENGTHS`, what a recipe gives of that does not count.
+
+    Args:
+        kept: the settings of a run that has begun, and needs the model to start from no more.
 
     Raises:
         asr.Error: no such setting, a value that it cannot have, or no such model.
@@ -123,7 +132,10 @@ def configure(given: Mapping[str, object], chosen: Mapping[str, object]) -> Trai
     if any(name in chosen for name in LENGTHS):
         given = {name: value for name, value in given.items() if name not in LENGTHS}
     config = TrainConfig().updated(given)
-    if init := {**given, **chosen}.get("init"):
+    init = {**given, **chosen}.get("init")
+    if init and kept:
+        config = config.updated({name: kept[name] for name in FROM_MODEL if name in kept})
+    elif init:
         from asr import checkpoint
         from asr.loading import find_model
         from asr.training.initial import sizes
@@ -227,8 +239,10 @@ def _looked_at(parts: Parts, folder: RunFolder, settings: Mapping[str, object], 
     from asr.training.workers import worker_count
 
     workers = worker_count(group, int(settings.get("workers", 0)))
-    case = usual_case(each.text for each in islice(parts.train(), TEXTS_FOR_CASE))
-    normalizer = Normalizer(settings.get("case", case))
+    case = configure({}, settings).case  # that of the model to start from, if there is one
+    if case == TrainConfig.case and "case" not in settings:
+        case = usual_case(each.text for each in islice(parts.train(), TEXTS_FOR_CASE))
+    normalizer = Normalizer(case)
     with Store(caches_folder()).draft("a look at the data") as draft:
         train = Data.read(parts.train(), normalizer, draft / "train", False, parts.utterances)
         dev = Data.read(parts.dev, normalizer, draft / "dev", True, len(parts.dev)) if parts.dev else None
@@ -236,7 +250,7 @@ def _looked_at(parts: Parts, folder: RunFolder, settings: Mapping[str, object], 
         found.add(unread(source.path for source in parts.sources))
         known, sizes = _shipped_model()
         plan = make_plan(found, settings, workers, known, sizes)
-        if case != TrainConfig.case:
+        if case == "lower-turkish":
             plan.choose(settings, "the texts have ı and İ, as Turkish and Azerbaijani do", case=case)
         config = configure(plan.settings, settings)
         seconds = 60 * AUDIO_A_MINUTE * (config.minutes or 4)

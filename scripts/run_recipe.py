@@ -64,11 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = arguments.out or Path("data/runs") / recipe.name
     info = {**recipe.info(options), "commit": commit()}
     from asr.training.folder import RunFolder  # brings torch, and `--help` should not wait for it
+    from asr.training.job import check_readable
     from asr.training.workers import joined, leave
 
-    folder, config = RunFolder(out), configure(recipe.settings, settings)
+    folder = RunFolder(out)
+    kept = folder.read_config().get("settings") if folder.state.is_file() else None
+    config = configure(recipe.settings, settings, kept)
     if arguments.score:
         _check_finished(folder, config)
+    elif kept is None:
+        check_readable(config)  # before anything is downloaded
     with joined() as group, alone_in(folder, True, group):
         with group.said_once():
             splits = group.host_first(lambda: recipe.read(recipes.corpora_folder(), options))
@@ -76,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _check_parts(out, splits)
         else:
             if group.leads and not folder.state.is_file():
+                folder.check_free(f"{name}.jsonl" for name in splits)
                 _write_manifests(out, splits)
             fit(splits["train"], splits["dev"], out, config, info, resume=True, group=group)
             if group.leads:

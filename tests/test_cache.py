@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import shutil
 import signal
@@ -150,6 +151,12 @@ def test_copies_have_the_fingerprint_of_their_originals(tmp_path):
     assert open_cache([*reversed(copies), part], tmp_path / "cache").fingerprint() != before
     os.utime(original[1].audio, (1, 1))
     assert open_cache([*original, original[0]], tmp_path / "cache").fingerprint() != before
+    later = Utterance("part", copies[0].audio, "text", offset=0.2, duration=0.75)
+    part = dataclasses.replace(later, offset=0.25)
+    found = [open_cache([*copies, each], tmp_path / "cache") for each in (part, later)]
+    assert np.array_equal(*(cache.lengths for cache in found))
+    assert found[0].fingerprint() == before != found[1].fingerprint()
+    part = Utterance("part", copies[0].audio, "text", offset=0.25)
     write(copies[1].audio, noise(1, 7))  # of the same length
     assert open_cache([*copies, part], tmp_path / "cache").fingerprint() != before
 
@@ -288,6 +295,14 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # bytes
     message = "no space left on the disk for decoded audio ([Errno 27] File too large); make room there, or set "
     assert f"{message}ASR_CACHE" in done.stderr
     assert files(folder) == []
+
+
+def test_durations_in_milliseconds_ask_for_no_more_room_than_there_is_audio(tmp_path, monkeypatch):
+    """What is wrong with them is said with all else that is wrong with the data."""
+    monkeypatch.setenv("ASR_CACHE_GIB", "0.001")  # 33 s
+    utterances = [dataclasses.replace(write(tmp_path / f"{i}.wav", noise(1, i)), duration=1000) for i in range(3)]
+    cache = open_cache(utterances, tmp_path / "cache")
+    assert len(cache.errors) == 3 and "the part from 0.000 s to 1000.000 s is not within" in cache.errors[0]
 
 
 def test_an_exact_cache_gives_the_samples_of_an_evaluation(tmp_path):

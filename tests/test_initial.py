@@ -11,6 +11,7 @@ from asr.checkpoint import Checkpoint
 from asr.features import FeatureConfig
 from asr.model import AcousticModel, ModelConfig
 from asr.text import Alphabet, Normalizer, Subwords
+from asr.train import FROM_MODEL
 from asr.training.config import TrainConfig
 from asr.training.initial import adopt, sizes
 
@@ -102,6 +103,25 @@ def test_sizes_bring_the_units():
     assert (back.units, back.pieces) == ("letters", 7)
     there = TrainConfig().updated(sizes(stored(random_model(pieces, 1), pieces)))
     assert (there.units, there.pieces) == ("subwords", 3)
+
+
+@pytest.mark.parametrize("case", ["lower", "upper", "keep", "lower-turkish"])
+def test_sizes_bring_the_case(case):
+    alphabet = Alphabet(("", "a"))
+    model = random_model(alphabet, 1)
+    trained = Checkpoint(model.config, FeatureConfig(), alphabet, Normalizer(case), model.state_dict())
+    assert TrainConfig().updated(sizes(trained)).case == case
+    # Small letters are what is usual: those of the new texts may be Turkish.
+    assert TrainConfig(case="lower-turkish").updated(sizes(trained)).case == {"lower": "lower-turkish"}.get(case, case)
+
+
+def test_all_that_a_model_gives_is_kept_for_a_run_that_goes_on_without_it():
+    alphabet = Subwords(("", "▁", "a", "b"), b"")
+    model = AcousticModel(dataclasses.replace(CONFIG, vocab=len(alphabet), phones=3))
+    trained = Checkpoint(
+        model.config, FeatureConfig(), alphabet, Normalizer("upper"), model.state_dict(), {}, ("", "A")
+    )
+    assert sizes(trained).keys() | {"lexicon"} == set(FROM_MODEL)
 
 
 @pytest.mark.parametrize("statistics", ["band", "utterance"])

@@ -81,7 +81,7 @@ def test_a_run_leaves_its_result_and_its_texts(
 def test_a_run_of_older_code_is_scored_as_it_is(
     corpora: Path, finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    """It lacks a setting that has come since, so it could not be gone on with."""
+    """It lacks a setting that has come since."""
     out = shutil.copytree(finished[0], tmp_path / "older")
     config, before = json.loads((out / "config.json").read_text()), json.loads((out / "result.json").read_text())
     del config["settings"]["average"]
@@ -100,6 +100,37 @@ def test_a_run_of_older_code_is_scored_as_it_is(
         f"other settings; name them: --set dropout={recipes.find('yesno').settings['dropout']} --set seed=5"
         in done.stderr
     )
+
+
+def test_a_finished_run_needs_the_model_no_more_from_which_it_started(
+    corpora: Path, finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    start, out = tmp_path / "start.safetensors", tmp_path / "run"
+    shutil.copy(finished[0] / "model.safetensors", start)
+    settings = ("steps=2", "workers=1", f"init={start}")
+    assert run_recipe(corpora, out, *settings).returncode == 0
+    start.unlink()
+    for options in ([], ["--score"]):
+        done = run_recipe(corpora, out, *settings, options=options)
+        assert done.returncode == 0, done.stderr
+    done = run_recipe(corpora, out, "steps=2", "workers=1", "init=other.safetensors")
+    assert done.returncode == 1 and "this run began with other init" in done.stderr
+
+
+def test_a_users_texts_are_not_replaced(corpora: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "test.jsonl").write_text("theirs")
+    done = run_recipe(corpora, out, *TINY)
+    assert done.returncode == 1 and "has files that a run would replace" in done.stderr and "test.jsonl" in done.stderr
+    assert (out / "test.jsonl").read_text() == "theirs"
+
+
+@pytest.mark.parametrize("setting", ["subsampling=3", "statistics=all", "dropout=1.5", "cell=rnn"])
+def test_impossible_sizes_are_wrong_usage_before_anything_is_read(setting: str, corpora: Path, tmp_path: Path) -> None:
+    done = run_recipe(tmp_path / "nothing", tmp_path / "run", *TINY, setting)
+    assert done.returncode == 2 and setting.split("=")[0] in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_run_with_other_parts_is_neither_scored_nor_changed(

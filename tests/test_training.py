@@ -1,6 +1,7 @@
 """Training, by the real commands, on speech of tones: every letter is a short burst of its own frequency."""
 
 import atexit
+import copy
 import dataclasses
 import errno
 import json
@@ -37,8 +38,9 @@ from asr.training.config import TrainConfig
 from asr.training.folder import Progress, RunFolder
 from asr.training.hearing import Hearing
 from asr.training.job import make_job
-from asr.training.loop import Trainer, average_buffers, train
+from asr.training.loop import Trainer, train
 from asr.training.losses import blank_score
+from asr.training.meter import Meter
 from asr.training.prepare import Examples, Transcripts, find_examples, frames_needed, noise_report
 from asr.training.store import Entry
 from asr.training.workers import Group, launch
@@ -264,6 +266,32 @@ def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(speech, train
     assert dataclasses.replace(ends[0], seconds=0) == dataclasses.replace(ends[1], seconds=0)
 
 
+def test_a_terminal_that_is_closed_stops_a_run_as_ctrl_c_does(speech, tmp_path):
+    """Nothing can be said to it any more, and what was learnt is saved all the same."""
+    import fcntl  # of Unix alone
+    import termios
+
+    terminal, end = os.openpty()
+    out = tmp_path / "out"
+    line = command("train", speech / "train.jsonl", "--out", out, **{**TINY, "steps": 10**4, "evaluations": 1})
+    process = subprocess.Popen(
+        line,
+        cwd=PROJECT,
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # the terminal that hangs up when it is closed
+    )
+    os.close(end)
+    said = b""
+    while b"step 1" not in said:  # a line of progress
+        said += os.read(terminal, 2**16)
+    os.close(terminal)
+    assert process.wait(PATIENCE) != 0
+    assert 0 < saved_step(out) < 10**4
+
+
 def stop(line, out, kill, interrupts=signal.SIG_DFL):
     """Start a run, stop it as soon as it has saved a new state; its error output, of all workers, and its status.
 
@@ -399,31 +427,60 @@ def test_the_last_steps_are_plain(speech, tmp_path):
 
 
 def work_together(group, job, batches):
-    """A worker's part of one update for each batch and of an average; the leading one leaves what came of it."""
+    """A worker's part of one update for each batch; the leading one leaves what came of it."""
     found = []
     for batch in batches:
         trainer = Trainer(group, job)
         trainer.plan()
         loss = trainer.update(batch)
-        found.append({"loss": loss, "gradient": trainer.gradient})
-    norm = torch.nn.BatchNorm1d(2)
-    norm.running_mean.fill_(group.rank + 1)
-    average_buffers(norm, group)
+        found.append({"loss": loss, "gradient": trainer.gradient, "buffers": dict(trainer.model.named_buffers())})
     if group.leads:
-        torch.save((found, norm.running_mean), job.out / f"{group.size}.pt")
+        torch.save(found, job.out / f"{group.size}.pt")
 
 
-def test_two_workers_have_the_gradient_of_one_and_agree_on_statistics(speech, tmp_path):
+def test_two_workers_have_the_gradient_of_one(speech, tmp_path):
     job = job_of(read(speech / "train.jsonl"), tmp_path, dropout=0.0, bf16=False, clip=1e9)
     batches = [list(range(7)), [3]]  # shared unequally, and one worker with nothing to do
     work_together(Group(), job, batches)
     launch(2, work_together, job, batches)
     alone, together = (torch.load(tmp_path / f"{size}.pt", weights_only=True) for size in (1, 2))
-    for one, two in zip(alone[0], together[0], strict=True):
+    for one, two in zip(alone, together, strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
         assert one["gradient"].norm() > 0.1
         assert (two["gradient"] - one["gradient"]).norm() < 1e-5 * one["gradient"].norm()
-    assert alone[1].tolist() == [1.0, 1.0] and together[1].tolist() == [1.5, 1.5]
+
+
+def test_two_workers_have_the_statistics_of_one(speech, tmp_path):
+    """Each counts by its frames; one with nothing to do does not hold the others back."""
+    job = job_of(read(speech / "train.jsonl"), tmp_path, dropout=0.0, bf16=False, norm="batch")
+    batches = [[3], list(range(7))]
+    work_together(Group(), job, batches)
+    launch(2, work_together, job, batches)
+    alone, together = (torch.load(tmp_path / f"{size}.pt", weights_only=True) for size in (1, 2))
+    idle, shared = zip(alone, together, strict=True)
+    assert idle[0]["buffers"].keys() == idle[1]["buffers"].keys()
+    for name, one in idle[0]["buffers"].items():
+        torch.testing.assert_close(idle[1]["buffers"][name], one)
+    # Where they share a batch, the inputs of the first layer are the same; the others are normalised apart.
+    mean = "norms.0.running_mean"
+    assert shared[0]["buffers"][mean].norm() > 1e-4
+    torch.testing.assert_close(shared[1]["buffers"][mean], shared[0]["buffers"][mean])
+
+
+def test_a_step_that_is_skipped_leaves_all_of_the_model_as_it_was(speech, tmp_path):
+    trainer = Trainer(Group(), job_of(read(speech / "train.jsonl"), tmp_path, norm="batch"))
+    trainer.plan()
+    trainer.update([0, 1])
+    before = copy.deepcopy(trainer.model.state_dict())
+    hear = trainer.hearing.samples
+    trainer.hearing.samples = lambda *arguments: hear(*arguments) * np.float32("nan")
+    assert math.isnan(trainer.update([2, 3]))
+    after = trainer.model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert trainer.progress.skipped == 1
+    trainer.hearing.samples = hear
+    assert math.isfinite(trainer.update([2, 3]))
+    assert Meter(trainer.progress).entry(trainer.progress, 0.0)["skipped"] == 1
 
 
 def test_a_loss_that_is_not_finite_ends_with_advice(speech, tmp_path):
@@ -443,6 +500,8 @@ def fail(group, how):
         group.add_up(torch.zeros(1))
     elif how == "disk full":
         raise OSError(errno.ENOSPC, "No space left on device", "state.safetensors")
+    elif how == "memory":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8")
     else:
         os.kill(os.getpid(), {"killed": signal.SIGKILL, "aborted": signal.SIGABRT}[how])
 
@@ -451,6 +510,7 @@ def fail(group, how):
     ("how", "message"),
     [
         ("disk full", r"^\[Errno 28\] No space left on device: 'state.safetensors'$"),
+        ("memory", r"^CUDA out of memory; .*--resume.*batch_seconds"),
         ("killed", r"^a worker was killed by signal 9, .*--resume"),
         ("aborted", r"^a worker was killed by signal 6, .*--resume"),
     ],
@@ -772,6 +832,9 @@ def test_minutes_that_are_too_few_are_an_error(speech, tmp_path):
         "hiden=3",
         "units=words",
         "pieces=0",
+        "speed=0.04",
+        "subsampling=3",
+        "statistics=all",
     ],
 )
 def test_impossible_settings_are_wrong_usage(setting, speech, tmp_path):

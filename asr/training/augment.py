@@ -14,14 +14,14 @@ from torch import Tensor
 
 from asr.audio import SAMPLE_RATE
 from asr.features import FeatureConfig
-from asr.training.config import TrainConfig
+from asr.training.config import SPEED_STEP, TrainConfig
 
 LOWEST_EDGE = 3000.0  # Hz; telephones pass up to 3,400
 HISS = (-100.0, -70.0)  # dB of full scale: from the rounding noise of 16 bits to what a poor recorder leaves
 MP3_BIT_RATES = (16, 24, 32, 48)  # kbit/s: low ones, since high ones leave all that is heard
 MP3_RANGE = (8, 160)  # kbit/s at 16 kHz, which libsndfile's compression levels from 1 to 0 stand for
 MP3_DELAY = 1105  # samples: 576 of LAME's, 529 of the decoder's
-SPEED_STEPS = 20  # speeds are multiples of 1 / 20, so that few resampling filters are needed, and short ones
+SPEED_STEPS = round(1 / SPEED_STEP)
 
 
 def trim_ends(samples: NDArray[np.float32], share: float, least: int, seed: int) -> NDArray[np.float32]:
@@ -55,7 +55,7 @@ def perturb_speed(samples: NDArray[np.float32], share: float, least: int, seed: 
     """
     from torchaudio.functional import resample
 
-    steps = int(share * SPEED_STEPS + 1e-9)
+    steps = round(share * SPEED_STEPS)
     speed = SPEED_STEPS + np.random.default_rng(seed).integers(-steps, steps, endpoint=True)
     if speed == SPEED_STEPS or len(samples) * SPEED_STEPS < least * speed:
         return samples
@@ -92,7 +92,7 @@ def code_mp3(samples: NDArray[np.float32], kilobits: float) -> NDArray[np.float3
 
     Args:
         samples: (S,).
-        kilobits: kbit/s, one of MPEG-2's rates: 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160.
+        kilobits: kbit/s, one of MPEG-2's rates from 16 on: 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160.
 
     Returns: (S,) samples, in step with those given.
     """

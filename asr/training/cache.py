@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import pickle
+import struct
 import sys
 import tempfile
 import zlib
@@ -26,9 +28,9 @@ from asr.corpus import Utterance
 from asr.decode import cores
 from asr.tape import Tape, map_parts
 from asr.training.columns import fingerprint, mapped
-from asr.training.store import Entry, Store, readable, size_of
+from asr.training.store import Entry, Store, largest_size, readable, size_of
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 SCALE = 32768  # int16 steps of full scale, as decoders have it: 16-bit recordings come out as they are
 CHECKED = 2**28  # bytes: the store's size is looked at whenever so much more audio has been written
 WHAT = "decoded audio"
@@ -43,7 +45,8 @@ class AudioCache:
         exact: float32 samples, as they were decoded; else int16.
         starts, lengths: (N,) int64, where each utterance begins among all samples, and how many are its own; 0 where it
             could not be read.
-        sums: (N,) uint32, CRC-32 of the file that each utterance is in, as it was when it was decoded.
+        sums: (N,) uint32, CRC-32 of the file that each utterance is in, as it was when it was decoded, and of where it
+            begins there.
         errors: utterance number -> why it could not be read.
     """
 
@@ -123,7 +126,7 @@ class _Recording:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What came of it: (samples,) float32, the CRC-32 of the file, and why it could not be read."""
+    """What came of it: (samples,) float32, the CRC-32 of the file and the offset, and why it could not be read."""
 
     samples: NDArray[np.float32]
     sum: int
@@ -212,14 +215,16 @@ def _make(recordings: _Recordings, store: Store, name: str, exact: bool) -> Entr
 
 
 def _expected_size(recordings: _Recordings, exact: bool) -> int:
-    """Bytes, by the durations that utterances or files state."""
-    seconds = sum(map(_expected_seconds, recordings))
-    return round(seconds * audio.SAMPLE_RATE) * (4 if exact else 2)
+    """Bytes, by the durations that utterances state; where these ask for too much, as milliseconds do, by the files."""
+    bytes_a_second = audio.SAMPLE_RATE * (4 if exact else 2)
+    seconds = sum(_file_seconds(each) if each.duration is None else each.duration for each in recordings)
+    if seconds * bytes_a_second > largest_size():
+        seconds = sum(min(_file_seconds(each), each.duration or math.inf) for each in recordings)
+    return round(seconds * bytes_a_second)
 
 
-def _expected_seconds(recording: _Recording) -> float:
-    if recording.duration is not None:
-        return recording.duration
+def _file_seconds(recording: _Recording) -> float:
+    """From a recording's offset to the end of its file; 0 where that cannot be read."""
     try:
         return max(0.0, audio.duration(recording.audio) - recording.offset)
     except (audio.AudioError, OSError):
@@ -257,7 +262,8 @@ def _decode_all(recordings: Iterable[_Recording]) -> Iterator[_Decoded]:
 def _decode(tape: Tape, recording: _Recording) -> _Decoded:
     try:
         samples = tape.load(recording.offset, recording.duration)
-        return _Decoded(samples, _crc(recording.audio, recording.audio.stat().st_mtime_ns))
+        file = _crc(recording.audio, recording.audio.stat().st_mtime_ns)
+        return _Decoded(samples, zlib.crc32(struct.pack("<d", recording.offset), file))
     except (audio.AudioError, OSError) as error:
         return _Decoded(np.zeros(0, np.float32), 0, str(error) or type(error).__name__)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from asr import Error
 from asr.command import UsageError
 from asr.text import Case
 
@@ -35,6 +36,7 @@ LEAST = {
     **dict.fromkeys(SHARES, 0),
     "pieces": 1,
 }
+SPEED_STEP = 0.05  # speeds are multiples of it, so that few resampling filters are needed, and short ones
 UNITS = ("letters", "subwords")
 CASES = get_args(Case)
 
@@ -70,7 +72,8 @@ class TrainConfig:
         frequency_masks, frequency_width: SpecAugment (Park et al. 2019): masks an utterance, widest in mel bands.
         time_masks, time_width: masks for every second of an utterance, widest in frames.
         trim: either end of an utterance is cut off, by up to this share of it; for words cut more or less tightly.
-        speed: utterances are played faster or slower, pitch included, by up to this share (Ko et al. 2015).
+        speed: utterances are played faster or slower, pitch included, by up to this share, in steps of 0.05 (Ko et al.
+            2015).
         vtlp: frequencies are stretched or squeezed by up to this share, as other vocal tracts do (`warp_frequencies`).
         plain: share of the steps, the last ones, in which there are no masks and no changes of speed or frequencies.
         noise: folder or manifest of noises (`asr.training.noise`), in which `noise_share` of the utterances are heard,
@@ -164,19 +167,28 @@ class TrainConfig:
         for name in ("trim", "speed", "vtlp"):
             if getattr(self, name) > 0.5:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share, at most 0.5")
+        if abs(self.speed / SPEED_STEP - round(self.speed / SPEED_STEP)) > 1e-6:
+            raise UsageError(f"speed is {self.speed}; speeds are in steps of {SPEED_STEP}, such as 0.1")
         if not 0 <= self.phone_layer <= self.layers and self.lexicon:
             raise UsageError(f"phone_layer is {self.phone_layer}; it must be one of the {self.layers} layers, or 0")
         if not (self.minutes or self.steps or self.epochs):
             raise UsageError("minutes, steps and epochs are all 0; set one of them to say how long to train")
 
     def model(self, vocab: int, n_mels: int) -> ModelConfig:
-        """The sizes of the model that this run trains."""
+        """The sizes of the model that this run trains.
+
+        Raises:
+            UsageError: they do not fit one another, or are none.
+        """
         from asr.model import ModelConfig
 
         names = {field.name for field in dataclasses.fields(ModelConfig)} - {"vocab", "n_mels", "phones", "phone_layer"}
         sizes = {name: getattr(self, name) for name in names}
         phone_layer = (self.phone_layer or self.layers) if self.lexicon else 1
-        return ModelConfig(vocab=vocab, n_mels=n_mels, phone_layer=phone_layer, **sizes)
+        try:
+            return ModelConfig(vocab=vocab, n_mels=n_mels, phone_layer=phone_layer, **sizes)
+        except Error as error:
+            raise UsageError(str(error)) from None
 
     def updated(self, changes: Mapping[str, object]) -> TrainConfig:
         """A copy with some settings changed.

@@ -35,7 +35,7 @@ from asr.lexicon import Lexicon
 from asr.training.config import TrainConfig
 from asr.training.workers import Group
 
-VERSION = 3  # goes up when the same settings, data and seed train another model than before
+VERSION = 4  # goes up when the same settings, data and seed train another model than before
 EVENT_FILES = "events.out.tfevents.*"  # as TensorBoard names them
 STATE, MODEL, LEXICON = "state.safetensors", "model.safetensors", "lexicon.z"
 WRITTEN = (  # by a run, its state apart
@@ -62,6 +62,7 @@ class Progress:
         stale: evaluations since the best one.
         early: training has ended before the last step, because no better model had come for long.
         seconds: wall-clock seconds of training so far.
+        skipped: steps that changed nothing, since their loss was not finite.
     """
 
     steps: int
@@ -72,6 +73,7 @@ class Progress:
     stale: int = 0
     early: bool = False
     seconds: float = 0.0
+    skipped: int = 0
 
     @property
     def finished(self) -> bool:
@@ -112,15 +114,18 @@ class RunFolder:
         finally:
             os.close(handle)
 
-    def check_free(self) -> None:
+    def check_free(self, more: Iterable[str] = ()) -> None:
         """See that a run that begins here replaces nothing, but for what one has left that never saved a state.
+
+        Args:
+            more: names besides those of `WRITTEN`.
 
         Raises:
             RunError: names what it would replace.
         """
         if self._begun() and not self._has_saved():
             return
-        if found := [path for path in self._there(WRITTEN) if not self._is_look(path)]:
+        if found := [path for path in self._there((*WRITTEN, *more)) if not self._is_look(path)]:
             names = ", ".join(path.name for path in found)
             raise RunError(
                 f"{self.path} has files that a run would replace, and none that it could go on from ({STATE}): "

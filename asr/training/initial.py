@@ -10,20 +10,23 @@ from torch import Tensor
 from asr.checkpoint import Checkpoint
 from asr.model import AcousticModel
 from asr.text import Subwords, Units
+from asr.training.config import TrainConfig
 
 OUTPUT = ("output.weight", "output.bias")  # a row for every token
 PHONE_OUTPUT = ("phones.output.weight", "phones.output.bias")
 
 
 def sizes(checkpoint: Checkpoint) -> dict[str, object]:
-    """The training settings under which another model has the sizes, features and units of this one."""
+    """The training settings under which another model has the sizes, features, units and case of this one."""
     own = dataclasses.asdict(checkpoint.model)
     # What depends on the new alphabet and lexicon, what is always the same, and what is no size.
     for name in ("vocab", "phones", "n_mels", "dropout"):
         del own[name]
     if not checkpoint.phones:
         del own["phone_layer"]
-    return {**own, "statistics": checkpoint.features.statistics, **unit_settings(checkpoint.alphabet)}
+    own |= {"statistics": checkpoint.features.statistics, **unit_settings(checkpoint.alphabet)}
+    # Small letters are what is usual; those of a new corpus may be Turkish.
+    return own | ({"case": case} if (case := checkpoint.normalizer.case) != TrainConfig.case else {})
 
 
 def unit_settings(units: Units) -> dict[str, object]:

@@ -244,6 +244,10 @@ def check_readable(config: TrainConfig) -> None:
         asr.Error: says which setting is wrong.
     """
     config.model(2, FeatureConfig().n_mels)
+    try:
+        FeatureConfig(statistics=config.statistics)
+    except Error as error:
+        raise command.UsageError(str(error)) from None
     if config.lexicon:
         _open_lexicon(config.lexicon, Normalizer(config.case))
     for setting in KINDS:

@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ from asr.training.prepare import Example
 from asr.training.workers import Group
 
 PROBE_WARMUP, PROBE_STEPS = 3, 15  # steps that measure the speed for `minutes`: not counted, counted
+MUCH_SCORING = 0.25  # share of the time that evaluations take, from which on it is said
 BAD_STEPS = 5  # steps in a row with a loss that is not finite before training stops
 BLANKS_ARE_NORMAL = 0.3  # share of the run in which blank-only output is no reason to worry
 PRIOR_SECONDS = 300  # of training audio, spread over all of it, that tell how often each token is given
@@ -158,7 +160,13 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.state.clear()
         self.bad_steps = 0
-        return int((seconds - self.config.evaluations * per_evaluation) / per_step)
+        scoring = self.config.evaluations * per_evaluation
+        if MUCH_SCORING * seconds < scoring < seconds and self.group.leads:
+            self._say(
+                f"scoring dev {self.config.evaluations} times takes {scoring / seconds:.0%} of the time; with fewer "
+                "evaluations or a smaller dev set there would be more to train"
+            )
+        return int((seconds - scoring) / per_step)
 
     def run(self) -> None:
         """From the current step to the last."""
@@ -229,25 +237,31 @@ class Trainer:
         """One step on a batch that the workers share; returns the batch's loss per token."""
         examples = [self.job.examples[i] for i in batch]
         self.gradient.zero_()
-        totals = torch.tensor([0.0, self.group.stop.is_set()])  # the workers must agree on when to stop
+        statistics = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        loss, frames = 0.0, 0
         if mine := self.group.share(examples):
             epoch = self.progress.epoch
-            totals[0] = self._backward([self.hearing.example(example, epoch) for example in mine], examples)
+            loss, frames = self._backward([self.hearing.example(example, epoch) for example in mine], examples)
+        totals = torch.tensor([loss, frames, self.group.stop.is_set()])  # the workers must agree on when to stop
         self.group.add_up(totals)
         self.group.add_up(self.gradient)
-        average_buffers(self.model, self.group)
-        total, stops = totals.tolist()
+        total, all_frames, stops = totals.tolist()
+        average_buffers(self.model, self.group, frames / all_frames)
         self.stopping = stops > 0
         norm = self.gradient.norm().item()
         if math.isfinite(total) and math.isfinite(norm):
             self.bad_steps = 0
             self._descend(norm)
         else:
+            self.model.load_state_dict(statistics, strict=False)
             self._skip(examples)
         return total
 
-    def _backward(self, mine: list[Example], batch: list[Example]) -> float:
-        """Add a worker's part of the batch to the gradient; returns its part of the loss per token, phones apart."""
+    def _backward(self, mine: list[Example], batch: list[Example]) -> tuple[float, int]:
+        """Add a worker's part of the batch to the gradient.
+
+        Returns: its part of the loss per token, phones apart, and its frames.
+        """
         self.model.train()
         device = self.group.device
         plain = self.progress.step >= (1 - self.config.plain) * self.progress.steps
@@ -273,7 +287,7 @@ class Trainer:
             phones = max(1, sum(len(example.phones) for example in batch))
             total = (1 - weight) * loss + weight * phone_loss / phones
         total.backward()
-        return loss.item()
+        return loss.item(), int(frames.sum())
 
     def _total_score(self, phone_log_probs: Tensor, frames: Tensor, mine: Sequence[Example]) -> Tensor:
         """Sum over the utterances with phones: how likely anything else could have been said."""
@@ -304,6 +318,7 @@ class Trainer:
     def _skip(self, examples: list[Example]) -> None:
         """Leave the weights as they are after a loss that is not finite; stop after several in a row."""
         self.bad_steps += 1
+        self._advance(skipped=self.progress.skipped + 1)
         names = ", ".join(example.id for example in examples[:5])
         if self.group.leads:
             self._say(f"step {self.progress.step}: loss not finite, step skipped; utterances {names}...")
@@ -394,7 +409,8 @@ class Trainer:
             self.events.add(entry)
 
     def _say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        with suppress(OSError):  # the terminal has been closed, and there is a state to be saved; the log has all of it
+            print(line, file=sys.stderr, flush=True)
 
 
 def flat_gradient(model: nn.Module) -> Tensor:
@@ -408,12 +424,16 @@ def flat_gradient(model: nn.Module) -> Tensor:
     return flat
 
 
-def average_buffers(model: nn.Module, group: Group) -> None:
-    """The running statistics of batch normalisation differ between workers; the model's are their mean."""
+def average_buffers(model: nn.Module, group: Group, share: float) -> None:
+    """The running statistics of batch normalisation differ between workers; the model's are their mean.
+
+    Args:
+        share: of the batch's frames, this worker's.
+    """
     for buffer in model.buffers():
         if buffer.is_floating_point():
+            buffer *= share
             group.add_up(buffer)
-            buffer /= group.size
 
 
 def bf16_pays(device: torch.device) -> bool:

@@ -48,6 +48,7 @@ class Meter:
             "loss": self.loss / max(1, self.count),
             "learning_rate": rate,
             "audio_hours_per_hour": self.audio / (time.monotonic() - self.since),
+            **({"skipped": progress.skipped} if progress.skipped else {}),
         }
 
     def line(self, progress: Progress) -> str:

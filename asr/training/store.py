@@ -97,6 +97,9 @@ class Store:
 
     def keep(self, draft: Path, name: str) -> Entry:
         """Make a draft an entry; where another process was faster, its entry is taken."""
+        for path in draft.rglob("*"):  # else power might be lost when it is an entry, but not yet all on the disk
+            if path.is_file():
+                _reach_disk(path)
         with self._alone():
             if not (self.path / name).exists():
                 draft.rename(self.path / name)
@@ -120,7 +123,7 @@ class Store:
         for path in self.path.iterdir():
             if DRAFT.fullmatch(path.name):
                 _if_unused(path, _remove)
-        bound = _bound()
+        bound = largest_size()
         sizes = {path: size_of(path) for path in self.path.iterdir() if _counts(path)}
         if sum(sizes.values()) + size <= bound:
             return
@@ -156,7 +159,7 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def _bound() -> float:
+def largest_size() -> float:
     """Bytes that the store may hold."""
     given = os.environ.get(BOUND) or str(DEFAULT_GIB)
     try:
@@ -166,6 +169,11 @@ def _bound() -> float:
     if not gib > 0:
         raise StoreError(f"{BOUND} is {given!r}; expected how many GiB of decoded audio may be kept, such as 100")
     return gib * 2**30
+
+
+def _reach_disk(path: Path) -> None:
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def _counts(path: Path) -> bool:

@@ -30,8 +30,13 @@ T = TypeVar("T")
 
 # glibc gives memory back to the system above these sizes and takes it again, page fault by page fault, in every step.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**26)}
+NO_MEMORY = (
+    "go on from the last saved state (--resume), with fewer workers or smaller batches (batch_seconds) in a new run if "
+    "it happens again"
+)
 ASKED = "stop"  # a file: a Ctrl-C or SIGTERM has come
-STOPS = (signal.SIGINT, signal.SIGTERM)
+HANG_UP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has none
+STOPS = (signal.SIGINT, signal.SIGTERM, *([HANG_UP] if HANG_UP else []))
 GRACE_SECONDS = 10.0  # for the other workers to end by themselves when one has failed
 CPU = torch.device("cpu")
 PATIENCE = timedelta(hours=6)  # for one another: a host may have hundreds of hours of audio to decode first
@@ -238,12 +243,16 @@ def _join(processes: ProcessContext, asked: threading.Event, folder: Path) -> No
 def _stops_passed_on(processes: Sequence[BaseProcess], folder: Path) -> Iterator[threading.Event]:
     """While it lasts, the first Ctrl-C or SIGTERM goes to all workers and sets the event; a second one is raised.
 
+    A terminal that is closed may say so twice, by the system and by its shell.
+
     Workers that have not come to handle signals yet find a file in the folder that all share.
     """
     asked = threading.Event()
 
-    def pass_on(*_: object) -> None:
+    def pass_on(number: int, _: object) -> None:
         if asked.is_set():
+            if number == HANG_UP:
+                return
             raise KeyboardInterrupt
         asked.set()
         (folder / ASKED).touch()
@@ -310,16 +319,14 @@ def _cause(error: ProcessException, processes: ProcessContext, folder: Path) -> 
         return error
     # gloo's threads abort where another worker is gone: the other's signal is the cause.
     cause = next((number for number in killed if number != signal.SIGABRT), signal.SIGABRT)
-    return Error(
-        f"a worker was killed by signal {int(cause)}, as the system does when memory runs out; go on from the last "
-        "saved state (--resume), with fewer workers or smaller batches (batch_seconds) in a new run if it happens again"
-    )
+    return Error(f"a worker was killed by signal {int(cause)}, as the system does when memory runs out; {NO_MEMORY}")
 
 
 def _worker(rank: int, size: int, folder: Path, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
     stop = threading.Event()
     for number in STOPS:  # those that the main process passes on, or systemd sends to all processes of a service
-        signal.signal(number, _stopper(stop, os.getppid()))
+        if number != HANG_UP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _stopper(stop, os.getppid()))
     if (folder / ASKED).exists():
         stop.set()
     with _connected(Group(rank, size, rank, device_of(rank), stop), f"file://{folder}/rendezvous") as group:
@@ -328,6 +335,10 @@ def _worker(rank: int, size: int, folder: Path, work: Callable[..., None], argum
             status = 0
         except (Error, OSError) as error:
             (folder / f"error-{rank}").write_text(str(error), encoding="utf-8")  # for `_cause`
+            status = 1
+        except torch.OutOfMemoryError as error:
+            said = str(error).partition(". ")[0]
+            (folder / f"error-{rank}").write_text(f"{said}; {NO_MEMORY}", encoding="utf-8")
             status = 1
     leave(status)
 
