@@ -5,7 +5,7 @@ Two kinds of file hold them, told apart by their names:
 - `.jsonl`: JSON Lines with `id` and `text`; where known `speaker`, `duration` (seconds) and further columns. For the
   text a `reference` column is taken first in a file of references, `hypothesis` or NeMo's `pred_text` in one of
   hypotheses, so that the `dev.jsonl` of a training run is both. Hypotheses with `audio_filepath` need one of those: in
-  a manifest `text` is what was said.
+  a manifest `text` is what was said; there an id may be missing, as in NeMo's files, and is made of the path.
 - `.trn`: NIST's transcripts, a line `words (id)` for each utterance. The speaker is what stands before the first - or _
   of the id, as for sclite's `-i spu_id`; an id without them has none. A line that begins with ;; is a comment. What
   sclite alone understands is refused, not guessed: alternatives, { a / b }, and words that may be left out, (uh).
@@ -16,8 +16,10 @@ As references, all that `asr.corpus` reads will do as well.
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from asr.files import replacing
 SUFFIXES = (".jsonl", ".trn")
 SHOWN = 5  # ids that an error names
 _HYPOTHESES = ("hypothesis", "pred_text", "text")  # columns that hold what was recognized, the first one that is there
+_OWN = ("reference",)  # the column that holds what was said, beside what was recognized
 _COLUMNS = frozenset({"id", "text", "reference", "hypothesis", "pred_text", "speaker", "duration"})
 _TRN = re.compile(r"(.*)\(([^()\s]+)\)\s*")  # words (id)
 _TRN_MARKS = re.compile(r"[(){}]|(?<!\S)@(?!\S)|^;;")  # what .trn files give a meaning of its own
@@ -83,7 +86,7 @@ def own_references(path: Path) -> list[Line]:
     try:
         if path.suffix.lower() == ".trn":
             raise HypothesisError(f"{path}: a .trn file of hypotheses holds no references")
-        return _read(path, ("reference",))
+        return _read(path, _OWN)
     except Error as error:
         raise HypothesisError(f"{error}\nName a file of references (--references FILE).") from None
 
@@ -108,9 +111,10 @@ def _read(path: Path, columns: Sequence[str]) -> list[Line]:
         raise HypothesisError(f"{path} is not a file. Expected texts: .jsonl with id and text, or NIST's .trn.")
     found: dict[str, Line] = {}
     problems: list[str] = []
+    paths: Counter[str] = Counter()
     for number, content in enumerate(_lines(path), 1):
         try:
-            line = _trn_line(content) if path.suffix.lower() == ".trn" else _json_line(content, columns)
+            line = _trn_line(content) if path.suffix.lower() == ".trn" else _json_line(content, columns, paths)
             if line is not None and line.id in found:
                 raise ValueError(f"the id '{line.id}' stands in an earlier line, too")
         except ValueError as error:
@@ -141,8 +145,12 @@ def _lines(path: Path) -> Iterator[str]:
         raise HypothesisError(f"{path}: not UTF-8 ({error}); convert it first") from None
 
 
-def _json_line(content: str, columns: Sequence[str]) -> Line | None:
-    """The text of a line of JSON, in the first of the columns that it has; None of an empty line."""
+def _json_line(content: str, columns: Sequence[str], paths: Counter[str]) -> Line | None:
+    """The text of a line of JSON, in the first of the columns that it has; None of an empty line.
+
+    Args:
+        paths: counts those of which ids are made, as `asr.corpus` makes them.
+    """
     if not content.strip():
         return None
     try:
@@ -151,6 +159,8 @@ def _json_line(content: str, columns: Sequence[str]) -> Line | None:
         raise ValueError(f"not a line of JSON ({error})") from None
     if not isinstance(row, dict):
         raise ValueError(f"expected an object in braces; found {row!r:.60}")
+    if columns == _OWN and "pred_text" in row:  # NeMo's, who keeps what was said beside it
+        columns = ("reference", "text")
     column = next((name for name in columns if name in row), columns[-1])
     if columns == _HYPOTHESES and column == "text" and "audio_filepath" in row:
         raise ValueError(
@@ -162,12 +172,21 @@ def _json_line(content: str, columns: Sequence[str]) -> Line | None:
         named = "' or '".join(columns)
         raise ValueError(f"expected a text in '{named}'; found {text!r:.60}")
     return Line(
-        id=corpus.string_of(row, "id", required=True),
+        id=_id(row, paths),
         text=text,
         speaker=corpus.string_of(row, "speaker"),
         duration=corpus.seconds_of(row, "duration"),
         fields=corpus.other_fields(row, _COLUMNS),
     )
+
+
+def _id(row: Mapping[str, object], paths: Counter[str]) -> str:
+    path = corpus.string_of(row, "audio_filepath")
+    if found := corpus.string_of(row, "id", required=path is None):
+        return found
+    base = os.path.splitext(path)[0]
+    paths[base] += 1
+    return base if paths[base] == 1 else f"{base}#{paths[base]}"
 
 
 def _trn_line(content: str) -> Line | None:

@@ -213,7 +213,7 @@ def _curves(folder: Path) -> bytes:
 
     entries = RunFolder(folder).entries()
     if not entries:
-        raise PictureError(f"{folder}: expected a recording or the folder of a training run; it holds no log.jsonl")
+        raise PictureError(f"{folder}: expected a recording or the folder of a training run; nothing is logged there")
     return curves(entries, f"Training of {folder.resolve().name}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -61,15 +61,19 @@ def word_errors(recognizer: Recognizer, references: Sequence[str], hypotheses: S
 
 
 def fewest_errors(
-    errors: Callable[[Mapping[str, float]], int], start: Mapping[str, float], steps: Mapping[str, float]
+    errors: Callable[[Mapping[str, float]], int],
+    start: Mapping[str, float],
+    steps: Mapping[str, float],
+    signed: Collection[str] = SIGNED,
 ) -> dict[str, float]:
     """The weights with the fewest errors, by a search along one after the other with steps that get smaller.
 
     The number of errors has no slope to follow (pattern search; Hooke and Jeeves 1961).
 
     Args:
-        start: where it begins; no weight becomes less than 0 but those of `SIGNED`.
+        start: where it begins.
         steps: of the first round; they are halved after each.
+        signed: the weights that may become less than 0.
     """
     best = dict(start)
     known = {tuple(best.values()): errors(best)}
@@ -81,7 +85,7 @@ def fewest_errors(
             better = False
             for name, change in [(name, sign * step) for name, step in steps.items() for sign in (1, -1)]:
                 value = best[name] + change / 2**halvings
-                other = {**best, name: round(value if name in SIGNED else max(0.0, value), 4)}
+                other = {**best, name: round(value if name in signed else max(0.0, value), 4)}
                 if tuple(other.values()) in known:
                     continue
                 wrong = known[tuple(other.values())] = errors(other)

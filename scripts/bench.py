@@ -135,10 +135,11 @@ class TrainingFigures:
 
     def describe(self) -> str:
         """Lines for a person."""
+        without = "" if {"noise", "rooms"} <= self.augmentation.keys() else ", without noises and rooms ($ASR_NOISE)"
         return (
             f"batches of {self.batch_seconds:g} s ({self.padding_share:.1%} padding), {self.workers} workers\n"
             f"asr               {self.hours_per_hour:6.1f} hours of audio per hour\n"
-            f"  all augmentation{self.augmented_hours_per_hour:6.1f}\n"
+            f"  all augmentation{self.augmented_hours_per_hour:6.1f}{without}\n"
             f"  3x512 at 8x     {self.subwords_hours_per_hour:6.1f}, subwords ({self.subwords_fit:.1%} of texts fit)\n"
             f"Deep-Speech-like  {self.deepspeech_hours_per_hour:6.1f}, asr is {self.ratio_to_deepspeech:.2f} "
             "times as fast\n"
@@ -394,7 +395,9 @@ def parser() -> argparse.ArgumentParser:
     decoders = what.choices["decoding"]
     decoders.add_argument("--arpa", type=Path, required=True, help="language model for all decoders")
     decoders.add_argument("--pyctcdecode", metavar="PYTHON", help="a Python that has pyctcdecode and a numpy below 2")
-    decoders.add_argument("--tuned-on", type=int, default=200, help="utterances that fit weights (default: 200)")
+    decoders.add_argument(
+        "--tuned-on", type=command.count, default=200, help="utterances that fit weights (default: 200)"
+    )
     return arguments
 
 

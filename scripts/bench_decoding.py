@@ -15,15 +15,16 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asr import audio, load
+from asr import Error, audio, load
 from asr.batching import log_probs_of
 from asr.decode import BeamSettings, greedy
-from asr.lm import open_lm
+from asr.lm import is_arpa, open_lm
 from asr.loading import beam_search
 from asr.ngram import NGram
 from asr.recognizer import Recognizer
@@ -32,9 +33,11 @@ from asr.text import Alphabet
 from asr.tune import fewest_errors
 from recipes import corpora_folder
 from recipes.mini_librispeech import dev_splits
+from scripts.figures import evenly
 
 BEAMS = (10, 50, 200, 500)
 NO_LM_BEAMS = (10, 50)
+SIGNED = ("beta", "word_score")  # weights that may be below 0, whatever a decoder calls them
 FITTED_AT = 50  # beam at which weights are fitted, once for all beams
 SLOW_BEAMS = (10, 50)  # of pyctcdecode
 SECONDS = 7.0  # of the utterance that times are given for
@@ -57,15 +60,16 @@ class Row:
     Args:
         beam: 1 means greedy.
         wer: on the speakers that chose nothing.
-        low, high: 95% interval of its WER less the WER of ours at the same beam; over utterances.
+        low, high: 95% interval of its WER less the WER of ours at the same beam, over utterances; None of ours, and
+            where ours has no such beam.
         milliseconds: for `SECONDS` of audio.
     """
 
     system: str
     beam: int
     wer: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     milliseconds: float
 
 
@@ -86,7 +90,7 @@ class DecodingFigures:
         """Lines for a person."""
         lines = [f"{'':22}beam     WER   less ours            ms for {SECONDS:g} s"]
         for row in self.rows:
-            less = f"{row.low:+7.2%} to {row.high:+7.2%}"
+            less = f"{'-':>18}" if row.low is None else f"{row.low:+7.2%} to {row.high:+7.2%}"
             lines.append(f"{row.system:22}{row.beam:4}  {row.wer:6.2%}   {less}  {row.milliseconds:8.2f}")
         lines += [f"{name}: {', '.join(f'{k} {v:g}' for k, v in each.items())}" for name, each in self.weights.items()]
         return "\n".join(lines)
@@ -100,10 +104,11 @@ def decoding(model: str, arpa: Path, pyctcdecode: str | None, tuned_on: int) -> 
         pyctcdecode: a Python that has it (it needs an old numpy); None leaves it out.
         tuned_on: utterances by which weights are fitted.
     """
+    _check_peers(arpa, pyctcdecode)
     recognizer = load(model, lm="none")
     splits = dev_splits(corpora_folder() / "LibriSpeech" / "dev-clean")
-    spread = max(1, len(splits["dev"]) // tuned_on)
-    fit, test = (_utterances(recognizer, part) for part in (splits["dev"][::spread], splits["dev-clean-others"]))
+    chosen = evenly(splits["dev"], tuned_on)
+    fit, test = (_utterances(recognizer, part) for part in (chosen, splits["dev-clean-others"]))
     language = open_lm(arpa)
     bench = _Bench(recognizer, fit, test)
     bench.add("greedy", {}, _greedy(recognizer), (1,))
@@ -115,6 +120,21 @@ def decoding(model: str, arpa: Path, pyctcdecode: str | None, tuned_on: int) -> 
     bench.add("asr without LM", {}, _ours(recognizer, None), NO_LM_BEAMS)
     bench.add("fast-ctc-decode", {}, _fast_ctc_decode(recognizer), NO_LM_BEAMS)
     return DecodingFigures(bench.rows, bench.weights)
+
+
+def _check_peers(arpa: Path, pyctcdecode: str | None) -> None:
+    """See, before hours of work, that the peers are there and can read the language model.
+
+    Raises:
+        asr.Error: they are not, or cannot.
+    """
+    for package in ("flashlight", "kenlm", "fast_ctc_decode"):
+        if find_spec(package) is None:
+            raise Error(f"{package} is not installed; install the peers first: pip install '.[peers]'")
+    if not arpa.is_file() or not is_arpa(arpa):
+        raise Error(f"{arpa}: expected an ARPA file, which all decoders read; `python -m asr.lm convert` writes one")
+    if pyctcdecode and subprocess.run([pyctcdecode, "-c", "import pyctcdecode"], capture_output=True).returncode:
+        raise Error(f"--pyctcdecode {pyctcdecode}: no Python that has the package pyctcdecode")
 
 
 class _Bench:
@@ -141,7 +161,8 @@ class _Bench:
             decode = system(weights, FITTED_AT)
             return int(_errors([decode(rows) for rows in self.fit.log_probs], self.fit.references).sum())
 
-        weights = fewest_errors(errors, start, {key: 0.4 * value for key, value in start.items()}) if start else {}
+        steps = {key: 0.4 * value for key, value in start.items()}
+        weights = fewest_errors(errors, start, steps, SIGNED) if start else {}
         if start:
             self.weights[name] = weights
         words = np.array([len(reference.split()) for reference in self.test.references])
@@ -154,7 +175,8 @@ class _Bench:
             found = _errors(texts, self.test.references)
             if name == "asr":
                 self.ours[beam] = found
-            low, high = bootstrap_interval(found - self.ours.get(beam, found), words)
+            compared = name != "asr" and beam in self.ours
+            low, high = bootstrap_interval(found - self.ours[beam], words) if compared else (None, None)
             wer = found.sum() / words.sum()
             self.rows.append(Row(name, beam, float(wer), low, high, 1000 * seconds / self.test.seconds * SECONDS))
             print(f"{name}, beam {beam}: {wer:.2%}, {self.rows[-1].milliseconds:.2f} ms", file=sys.stderr, flush=True)

@@ -7,7 +7,6 @@ times and confidences of words.
 from __future__ import annotations
 
 import dataclasses
-import os
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,13 @@ from scripts.word_times import measure, median_errors
 PROJECT = Path(__file__).resolve().parents[1]
 RECORDING_SECONDS = 10.0
 COMMAND_SECONDS = 5.0  # of the recording whose command is compared with importing torch
+# Runs a command and prints its seconds and its memory. In a small process of its own: what a process held when it
+# started another, the system counts as the other's.
+MEASURE = (
+    "import resource, subprocess, sys, time; start = time.perf_counter(); "
+    "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); seconds = time.perf_counter() - start; "
+    "print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
+)
 WARM_UPS, RUNS = 3, 15  # transcriptions once loaded: not counted, counted
 COMMAND_RUNS = 3
 DECODERS = {"greedily": 1, "with the model's own search": None}  # beam sizes
@@ -218,20 +224,14 @@ def run_command(path: Path, model: str, *options: str) -> Length:
         asr.Error: it failed.
     """
     line = [sys.executable, "-m", "asr.transcribe", str(path), "--model", str(find_model(model).resolve()), *options]
-    with tempfile.TemporaryFile() as log:
-        start = time.perf_counter()
-        process = subprocess.Popen(line, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=log)
-        _, status, used = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        log.seek(0)
-        if process.returncode:
-            said = log.read().decode(errors="replace").strip()
-            raise Error(f"{' '.join(line)} ended with status {process.returncode}: {said}")
+    done = subprocess.run([sys.executable, "-c", MEASURE, *line], cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode:
+        raise Error(f"{' '.join(line)} ended with status {done.returncode}: {done.stderr.strip()}")
+    taken, memory = map(float, done.stdout.split())
     with soundfile.SoundFile(path) as file:
         duration = file.frames / file.samplerate
     # Bytes on macOS, KiB elsewhere.
-    return Length(duration, seconds, used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+    return Length(duration, taken, memory / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def _ratio_to_torch(path: Path, model: str) -> float:
@@ -269,7 +269,7 @@ def _join(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Joined:
         score(references, [transcript.text for transcript in apart]),
         score([whole], [cut]),
         score([whole], [uncut]),
-        largest(judge(zip(references, apart, strict=True))),
+        largest(judge(zip(map(recognizer.split_words, references), apart, strict=True))),
     )
 
 

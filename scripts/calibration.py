@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     utterances = corpus.read(options.manifest)
     lost: list[str] = []
     found = judge(
-        (recognizer.normalizer(utterance.text), transcript)
+        (recognizer.split_words(recognizer.normalizer(utterance.text)), transcript)
         for utterance, transcript in recognizer.transcribe_all(_heard(utterances, lost))
     )
     print("not calibrated" if recognizer.calibration is None else f"fitted to {recognizer.calibration.words} words")
@@ -61,16 +61,16 @@ def _heard(utterances: Iterable[Utterance], lost: list[str]) -> Iterator[tuple[U
             lost.append(f"{each.id}: {error}")
 
 
-def judge(transcripts: Iterable[tuple[str, Transcript]]) -> list[Bin]:
+def judge(transcripts: Iterable[tuple[Sequence[str], Transcript]]) -> list[Bin]:
     """The words of transcripts by confidence.
 
     Args:
-        transcripts: each behind its reference, normalised.
+        transcripts: each behind the words of its reference, normalised (`Recognizer.split_words`).
     """
     stated, right = [], []
     for reference, transcript in transcripts:
         stated += [word.confidence for word in transcript.words]
-        right += right_words(reference.split(), [word.text for word in transcript.words]).tolist()
+        right += right_words(reference, [word.text for word in transcript.words]).tolist()
     return reliability(np.array(stated), np.array(right, bool))
 
 

@@ -33,6 +33,7 @@ from asr.score import MIN_SPEAKERS, Score, score
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
 from scripts.encoder_costs import ENCODERS, Cost, Encoder, base_settings, measure_in_turns
+from scripts.figures import with_interval
 from scripts.results import FILE, Result
 from scripts.run_recipe import repeatable
 
@@ -72,7 +73,7 @@ class Plan:
 
     def base(self) -> TrainConfig:
         """The settings that all encoders share."""
-        return base_settings(self.recipe, self.pairs).updated({"minutes": self.minutes})
+        return base_settings(self.recipe, [*self.pairs, f"minutes={self.minutes}"])
 
     def folder(self, encoder: Encoder, seed: int) -> Path:
         """Of a run."""
@@ -183,7 +184,7 @@ class Row:
         return (
             self.encoder.label,
             f"{first.parameters / 1e6:.2f}",
-            f"{found.wer:.1%} ({100 * found.low:.1f} to {100 * found.high:.1f})",
+            with_interval(found),
             f"{found.cer:.1%}",
             f"{steps[0]:,}" + (f" to {steps[-1]:,}" if steps[-1] > steps[0] else ""),
             f"{self.epoch:.0f}",
@@ -271,7 +272,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS), metavar="NAME", help=", ".join(ENCODERS)
     )
-    arguments.add_argument("--turns", type=int, default=3, help="how often costs are measured (default: 3)")
+    arguments.add_argument("--turns", type=command.count, default=3, help="how often costs are measured (default: 3)")
     arguments.add_argument("--out", type=Path, help="folder of it all (default: data/runs/encoders-RECIPE)")
     arguments.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the recipe, a setting of all runs"

@@ -26,8 +26,9 @@ def evenly(utterances: Sequence[Utterance], limit: int | None) -> list[Utterance
 
 
 def with_interval(found: Score) -> str:
-    """A word error rate and its 95% interval in percent."""
-    return f"{found.wer:.1%} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    """A word error rate and its 95% interval in percent, without one where it would have no width."""
+    between = f" ({100 * found.low:.1f} to {100 * found.high:.1f})" if found.low < found.high else ""
+    return f"{found.wer:.1%}{between}"
 
 
 def ratio(a: float, b: float) -> float | None:

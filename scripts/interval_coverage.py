@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from asr import command
 from asr.compare import bootstrap_difference, matched_pairs, segments
 from asr.score import bootstrap_interval
 
@@ -87,11 +89,13 @@ def _two_systems(
     return wrong[0], wrong[1]
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print a line for each kind of test set: coverage, then false alarms of the bootstrap, of MAPSSWE and of both."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--trials", type=int, default=1000, help="simulated test sets a row (default: 1000)")
-    trials = arguments.parse_args().trials
+    arguments.add_argument(
+        "--trials", type=command.count, default=1000, metavar="N", help="simulated test sets a row (default: 1000)"
+    )
+    trials = arguments.parse_args(argv).trials
     rows = [(1000, 1, False), (10, UTTERANCES, False), (10, UTTERANCES, True)]
     rows += [(speakers, UTTERANCES, True) for speakers in (20, 40, 100)]
     for speakers, each, over in rows:
@@ -104,4 +108,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run(main))

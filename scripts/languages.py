@@ -124,6 +124,8 @@ def train(manifest: Path, out: Path, minutes: float, settings: Sequence[str]) ->
 
     if (out / "result.json").is_file():
         stored, wanted = RunFolder(out).read_config()["settings"], {"minutes": minutes, **parse_settings(settings)}
+        if wanted.get("init") == "none":  # as `asr.train` keeps it
+            wanted["init"] = ""
         if changed := [name for name, value in wanted.items() if stored.get(name) != value]:
             raise Error(f"{out}: this run was made with other {', '.join(changed)}; choose another folder (--out)")
         return

@@ -117,7 +117,10 @@ def measure(manifest: Path, cache: Path) -> dict[str, float]:
 def measure_apart(manifest: Path, cache: Path) -> dict[str, float]:
     """The same in a process of its own."""
     line = [sys.executable, __file__, "--manifest", str(manifest), "--cache", str(cache), "--json"]
-    return json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE).stdout)
+    done = subprocess.run(line, stdout=subprocess.PIPE)
+    if done.returncode:
+        raise Error(f"{manifest} could not be measured (status {done.returncode}); what was said is above")
+    return json.loads(done.stdout)
 
 
 def measure_hours(utterances: Sequence[Utterance], hours: Sequence[float]) -> Iterator[dict[str, float]]:

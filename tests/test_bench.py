@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import bench
+import bench_decoding
 import bench_transcribe
 
 from asr import Error, audio, checkpoint
@@ -175,6 +176,42 @@ def test_long_recordings_and_joined_utterances(model):
     few = sum(joined.confidence is None for joined in found.joined.values())  # with fewer than 100 words
     assert found.describe().count("too few words to judge confidences by") == few
     assert "50.0 s" not in found.describe() and "joined and not cut" in found.describe()
+
+
+def test_the_memory_of_a_command_is_its_own():
+    """And not what the benchmark held when it started it."""
+    held = np.ones(2**26)  # 512 MiB
+    line = [sys.executable, "-c", bench_transcribe.MEASURE, sys.executable, "-c", "pass"]
+    _, memory = subprocess.run(line, check=True, capture_output=True, text=True).stdout.split()
+    assert float(memory) < held.nbytes / 2 / (1 if sys.platform == "darwin" else 2**10)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--arpa", "missing.arpa"], r"missing\.arpa: expected an ARPA file"),
+        (["--arpa", str(PROJECT / "asr" / "models" / "en.lm")], r"en\.lm: expected an ARPA file"),
+        (["--arpa", "toy.arpa", "--pyctcdecode", sys.executable], "no Python that has the package pyctcdecode"),
+    ],
+)
+def test_what_decoders_need_is_looked_at_first(options, complaint, tmp_path, monkeypatch):
+    pytest.importorskip("kenlm", reason="needs the peers: pip install '.[peers]'")
+    monkeypatch.chdir(tmp_path)
+    Path("toy.arpa").write_text("\\data\\\nngram 1=1\n\n\\1-grams:\n-1.0\ta\n\n\\end\\\n", encoding="utf-8")
+    with pytest.raises(Error, match=complaint):
+        bench.main(["decoding", *options])
+
+
+def test_a_decoder_that_is_not_compared_has_no_difference(monkeypatch):
+    rows = np.log(np.full((3, 2), 0.5, np.float32))
+    utterances = bench_decoding.Utterances([rows] * 4, ["a b"] * 4, 4.0)
+    found = bench_decoding._Bench(None, utterances, utterances)
+    for name, beams, text in (("greedy", (1,), "c"), ("asr", (50,), "a b"), ("other", (50, 500), "a")):
+        found.add(name, {}, lambda weights, beam, text=text: lambda rows: text, beams)
+    assert [row.wer for row in found.rows] == [1.0, 0.0, 0.5, 0.5]
+    assert [row.low for row in found.rows] == [None, None, 0.5, None]
+    lines = bench_decoding.DecodingFigures(found.rows, {}).describe().splitlines()
+    assert [" - " in line for line in lines[1:]] == [True, True, False, True]
 
 
 def test_a_command_that_fails_is_no_result(model, tmp_path):

@@ -18,14 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
+import recipes
 from asr import Error, checkpoint
 from asr.command import UsageError
 from asr.evaluate import main as evaluate
 from asr.model import AcousticModel
 from asr.score import MIN_SPEAKERS
+from asr.train import configure
 from asr.training.config import TrainConfig
 from scripts.compare_encoders import Plan, check_alike, main, pooled_score, train
 from scripts.encoder_costs import ENCODERS, matched_width
+from scripts.run_recipe import sort_settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 TINY = ("hidden=32", "layers=2", "channels=16", "steps=3", "workers=1", "evaluations=1", "batch_seconds=4.0")
@@ -117,6 +120,16 @@ def compared(corpora: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
 
 def plan(out: Path, *pairs: str) -> Plan:
     return Plan("digits", 0.0, [1, 2], [*TINY, *pairs], out)
+
+
+@pytest.mark.parametrize("recipe", recipes.NAMES)
+@pytest.mark.parametrize("minutes", [0.0, 10.0])
+def test_the_settings_that_are_expected_are_those_that_a_run_gets(recipe: str, minutes: float, tmp_path: Path) -> None:
+    """Whatever length the recipe itself has."""
+    plan = Plan(recipe, minutes, [1], [] if minutes else ["steps=3"], tmp_path)
+    for encoder in (ENCODERS["gru-both"], ENCODERS["lstm-forward"]):
+        given, chosen = recipes.find(recipe).settings, sort_settings(recipes.find(recipe), plan.pairs_of(encoder, 1))[1]
+        assert plan.config(encoder, 1) == configure(given, chosen)
 
 
 def test_the_table_says_what_the_runs_and_measurements_found(

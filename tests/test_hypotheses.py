@@ -46,6 +46,16 @@ def test_what_nemo_writes_holds_its_hypothesis_beside_the_reference(tmp_path: Pa
     assert [line.text for line in read_references(path)] == ["one two"]
 
 
+def test_what_nemo_writes_has_the_ids_of_a_manifest(tmp_path: Path) -> None:
+    """It keeps the manifest's rows as they are, which have none; of two parts of a recording the second is #2."""
+    rows = [{"audio_filepath": f"{name}.wav", "text": "one two", "pred_text": "one too"} for name in ("x/a", "b", "b")]
+    path = lines_of(tmp_path / "nemo.jsonl", *rows)
+    ids = [utterance.id for utterance in asr.corpus.read(path)]
+    assert ids == ["x/a", "b", "b#2"]
+    for read, text in ((read_hypotheses, "one too"), (own_references, "one two"), (read_references, "one two")):
+        assert [(line.id, line.text) for line in read(path)] == [(id, text) for id in ids]
+
+
 @pytest.mark.parametrize("name", ["h.jsonl", "h.trn"])
 def test_hypotheses_are_not_taken_for_their_own_references(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, ["a"], ["one"])

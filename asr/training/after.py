@@ -25,6 +25,7 @@ from asr.batching import log_probs_of
 from asr.checkpoint import Checkpoint
 from asr.corpus import Utterance, write_manifest
 from asr.decode import BeamSettings
+from asr.groups import interval
 from asr.lm import SPACE
 from asr.loading import find_lm, find_model, word_search
 from asr.ngram import NGram
@@ -115,10 +116,11 @@ def finish(
 
 def describe(score: dict[str, object]) -> str:
     """A line for a person on a score as `asr.score.Score.to_dict` gives it."""
-    rates = [score["wer"], score["wer_low"], score["wer_high"]]
-    wer, low, high = ("-" if rate is None else f"{rate:.2%}" for rate in rates)
+    low, high = score["wer_low"], score["wer_high"]
+    wer = "-" if score["wer"] is None else f"{score['wer']:.2%}"
+    between = "-" if low is None else interval(low, high)
     counts = f"{score['errors']} errors in {score['words']} words of {score['utterances']} utterances"
-    return f"WER {wer} (95% interval {low} to {high} over {score['interval_over']}): {counts}"
+    return f"WER {wer} (95% interval {between} over {score['interval_over']}): {counts}"
 
 
 def _evaluated(folder: RunFolder, manifest: Path, with_lm: bool) -> dict[str, object]:
