@@ -145,7 +145,7 @@ def test_the_curves_of_a_run(tmp_path: Path) -> None:
 
 
 def test_wrong_usage(tmp_path: Path, recordings: list[Path]) -> None:
-    with pytest.raises(PictureError, match=r"expected a recording or the folder of a training run; nothing is logged there"):
+    with pytest.raises(PictureError, match=r"expected .* the folder of a training run; nothing is logged there"):
         pictures.main([str(tmp_path), "--out", str(tmp_path / "c.png")])
     with pytest.raises(UsageError, match=r"expected a name that ends in \.png"):
         pictures.main([str(recordings[0]), "--out", str(tmp_path / "c.jpg")])
