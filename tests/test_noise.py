@@ -59,6 +59,12 @@ def test_noise_leaves_silence_alone(silent, noise):
     assert np.array_equal(mixed, samples)
 
 
+def test_what_a_decoder_leaves_in_silence_is_no_noise():
+    samples = random_samples(100, 1)
+    noise = random_samples(30, 2) * np.float32(1e-33)
+    assert noise.any() and np.array_equal(add_noise(samples, noise, 5.0, np.random.default_rng(1)), samples)
+
+
 @given(st.integers(1, 3000), st.integers(1, 500), st.integers(0, 2**32))
 @settings(deadline=None)
 def test_a_room_is_a_convolution_that_keeps_power_and_place(length, response_length, seed):

@@ -18,6 +18,7 @@ from asr.training.cache import AudioCache, CacheReader, open_cache
 from asr.training.store import caches_folder
 
 KINDS = {"noise": "noise", "rooms": "rir"}  # setting -> what a manifest calls its recordings
+SILENT = 2.0**-16  # half a step of 16 bits. Decoders leave some 1e-34 in silence, the power of which is 0 in float32
 HELD_OUT = ("dev", "test")  # splits of a manifest that are never trained on
 
 
@@ -124,12 +125,12 @@ def add_noise(
         decibels: power of the utterance over power of the noise that is heard with it (SNR).
         generator: draws where the noise begins.
 
-    Returns: (S,) samples; where either is silent they stay as they are.
+    Returns: (S,) samples; where either is silent, as 16 bits hold it, they stay as they are.
     """
     from torchaudio import functional
 
     heard = repeated(noise, len(samples), generator)
-    if not (samples.any() and heard.any()):
+    if min(np.abs(signal).max() for signal in (samples, heard)) < SILENT:
         return samples
     return functional.add_noise(torch.from_numpy(samples), torch.from_numpy(heard), torch.tensor(decibels)).numpy()
 
