@@ -33,7 +33,7 @@ from asr.score import MIN_SPEAKERS, Score, score
 from asr.training.config import TrainConfig
 from asr.training.folder import RunFolder
 from scripts.encoder_costs import ENCODERS, Cost, Encoder, base_settings, measure_in_turns
-from scripts.figures import with_interval
+from scripts.figures import rate_with_interval, with_interval
 from scripts.results import FILE, Result
 from scripts.run_recipe import repeatable
 
@@ -152,7 +152,7 @@ class Row:
 
     Args:
         score: over all seeds.
-        wers: of each seed.
+        wers, cers: of each seed.
         results: of each seed's run.
         epoch: seconds.
         own, packed: costs with this project's layer, and with torch's over packed sequences; None where there is none.
@@ -161,6 +161,7 @@ class Row:
     encoder: Encoder
     score: Score
     wers: list[float]
+    cers: list[float]
     results: list[Result]
     epoch: float
     own: Cost | None
@@ -172,7 +173,8 @@ class Row:
 
     def to_dict(self) -> dict[str, object]:
         """What JSON keeps."""
-        kept = {"encoder": self.encoder.name, **self.score.to_dict(), "wer_of_seeds": self.wers}
+        kept = {"encoder": self.encoder.name, **self.score.to_dict()}
+        kept |= {"wer_of_seeds": self.wers, "cer_of_seeds": self.cers}
         kept |= {"seconds_per_epoch": self.epoch, "rtf": self.rtf()}
         costs = {name: cost and dataclasses.asdict(cost) for name, cost in (("own", self.own), ("packed", self.packed))}
         return {**kept, **costs, "runs": [dataclasses.asdict(result) for result in self.results]}
@@ -185,7 +187,7 @@ class Row:
             self.encoder.label,
             f"{first.parameters / 1e6:.2f}",
             with_interval(found),
-            f"{found.cer:.1%}",
+            rate_with_interval(found.cer, found.cer_low, found.cer_high),
             f"{steps[0]:,}" + (f" to {steps[-1]:,}" if steps[-1] > steps[0] else ""),
             f"{self.epoch:.0f}",
             f"{self.rtf():.4f}",
@@ -198,9 +200,9 @@ class Row:
 
 
 COSTS = {"training": ".0f", "inference": ".1f", "training_mib": ".0f", "inference_mib": ".0f"}
-HEADER = ("encoder", "million parameters", "WER (95% interval)", "CER", "steps", "seconds an epoch", "real-time factor")
-HEADER += ("training, s of a core an hour of audio: torch's packed layers / ours", "inference, the same")
-HEADER += ("training, MiB", "inference, MiB")
+HEADER = ("encoder", "million parameters", "WER (95% interval)", "CER (the same)", "steps", "seconds an epoch")
+HEADER += ("real-time factor", "training, s of a core an hour of audio: torch's packed layers / ours")
+HEADER += ("inference, the same", "training, MiB", "inference, MiB")
 
 
 def collect(plan: Plan, encoder: Encoder, costs: dict[str, Cost]) -> Row:
@@ -211,7 +213,7 @@ def collect(plan: Plan, encoder: Encoder, costs: dict[str, Cost]) -> Row:
     return Row(
         encoder,
         pooled_score([folder / f"{split}.jsonl" for folder in folders]),
-        [result.scores[split]["wer"] for result in results],
+        *([result.scores[split][rate] for result in results] for rate in ("wer", "cer")),
         results,
         statistics.median(map(seconds_per_epoch, folders)),
         costs.get(encoder.name),
@@ -234,28 +236,31 @@ def title(plan: Plan, results: Sequence[Result]) -> str:
 
 
 def picture(rows: Sequence[Row], about: str) -> bytes:
-    """WER with intervals, every seed a dot, and costs, as PNG."""
+    """WER and CER with intervals, every seed a dot, and costs, as PNG."""
     import io
 
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 1.5 + 0.5 * len(rows)), layout="constrained")
-    rates, training, inference = figure.subplots(1, 3, sharey=True)
+    figure = Figure(figsize=(14, 1.5 + 0.5 * len(rows)), layout="constrained")
+    words, characters, training, inference = figure.subplots(1, 4, sharey=True)
     for place, row in enumerate(rows):
-        low, high = 100 * row.score.low, 100 * row.score.high
-        rates.plot([low, high], [place, place], color="tab:blue", linewidth=2)
-        rates.plot([100 * wer for wer in row.wers], [place] * len(row.wers), "o", color="tab:blue", alpha=0.6)
+        found = row.score
+        drawn = ((words, row.wers, found.low, found.high), (characters, row.cers, found.cer_low, found.cer_high))
+        for axes, of_seeds, low, high in drawn:
+            axes.plot([100 * low, 100 * high], [place, place], color="tab:blue", linewidth=2)
+            axes.plot([100 * rate for rate in of_seeds], [place] * len(of_seeds), "o", color="tab:blue", alpha=0.6)
     for axes, name in ((training, "training"), (inference, "inference")):
         for kind, offset, color in (("own", -0.2, "tab:orange"), ("packed", 0.2, "tab:gray")):
             bars = [(i + offset, getattr(cost, name)) for i, row in enumerate(rows) if (cost := getattr(row, kind))]
             label = {"own": "this project's layer", "packed": "torch's, packed"}[kind]
             axes.barh([place for place, _ in bars], [value for _, value in bars], 0.4, color=color, label=label)
         axes.set_xlabel(f"{name}: s of a core an hour of audio")
-    rates.set_yticks(range(len(rows)), [row.encoder.label for row in rows])
-    rates.invert_yaxis()
-    rates.set_xlabel("WER in %, 95% interval; a dot a seed")
+    words.set_yticks(range(len(rows)), [row.encoder.label for row in rows])
+    words.invert_yaxis()
+    words.set_xlabel("WER in %, 95% interval; a dot a seed")
+    characters.set_xlabel("CER in %, the same")
     figure.legend(*training.get_legend_handles_labels(), loc="outside lower right", ncols=2)
-    for axes in (rates, training, inference):
+    for axes in (words, characters, training, inference):
         axes.grid(alpha=0.3, axis="x")
     figure.suptitle(about)
     png = io.BytesIO()

@@ -28,6 +28,7 @@ from scripts.run_recipe import sort_settings
 
 LABELS = {"gru": "GRU", "lstm": "LSTM", "tanh": "plain RNN", TRANSFORMER: "transformer"}
 TRANSFORMER_SETTINGS = {"cell": TRANSFORMER, "layers": 4, "norm": "layer"}
+TRANSFORMER_RATE = 0.35  # of the recipe's learning rate; with all of it only blanks were learnt (docs/LOG.md)
 WIDEST = 4  # times the GRU's units a direction: more than a transformer of as many parameters ever needs
 CLOSE = 0.03  # by which share the parameters of a transformer may differ from the GRU's
 TOKENS, BANDS = 30, 80  # of the models whose parameters are compared
@@ -56,7 +57,12 @@ class Encoder:
         """What differs from the recipe's settings."""
         if self.cell != TRANSFORMER:
             return {"cell": self.cell, "bidirectional": self.bidirectional}
-        return {**TRANSFORMER_SETTINGS, "bidirectional": self.bidirectional, "hidden": matched_width(base)}
+        return {
+            **TRANSFORMER_SETTINGS,
+            "bidirectional": self.bidirectional,
+            "hidden": matched_width(base),
+            "learning_rate": round(TRANSFORMER_RATE * base.learning_rate, 6),
+        }
 
 
 def base_settings(recipe: str, pairs: Sequence[str]) -> TrainConfig:

@@ -27,8 +27,13 @@ def evenly(utterances: Sequence[Utterance], limit: int | None) -> list[Utterance
 
 def with_interval(found: Score) -> str:
     """A word error rate and its 95% interval in percent, without one where it would have no width."""
-    between = f" ({100 * found.low:.1f} to {100 * found.high:.1f})" if found.low < found.high else ""
-    return f"{found.wer:.1%}{between}"
+    return rate_with_interval(found.wer, found.low, found.high)
+
+
+def rate_with_interval(rate: float, low: float, high: float) -> str:
+    """Any rate, as `with_interval`."""
+    between = f" ({100 * low:.1f} to {100 * high:.1f})" if low < high else ""
+    return f"{rate:.1%}{between}"
 
 
 def ratio(a: float, b: float) -> float | None:

@@ -156,9 +156,10 @@ def test_the_table_says_what_the_runs_and_measurements_found(
             )
         assert found["errors"] == sum(errors) and found["words"] == 2 * 20  # takes 0-4 of four digits
         assert found["wer_of_seeds"] == [count / 20 for count in errors]
-        low, high = (100 * found[name] for name in ("wer_low", "wer_high"))
-        interval = f" ({low:.1f} to {high:.1f})" if low < high else ""  # none where all of the few words are wrong
-        assert row[2] == f"{found['wer']:.1%}{interval}"
+        for cell, rate in ((row[2], "wer"), (row[3], "cer")):
+            low, high = (100 * found[f"{rate}_{end}"] for end in ("low", "high"))
+            interval = f" ({low:.1f} to {high:.1f})" if low < high else ""  # none where all of the few words are wrong
+            assert cell == f"{found[rate]:.1%}{interval}"
         costs = [cost for cost in (found["packed"], found["own"]) if cost]
         assert all(0 < cost["inference_mib"] <= cost["training_mib"] < 10_000 for cost in costs)
         assert all(0 < cost["inference"] < cost["training"] for cost in costs)
